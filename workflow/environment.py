@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PREFIX = "BISON_"
 

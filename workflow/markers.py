@@ -39,13 +39,16 @@ class Marker:
 
     @property
     def succeeded(self) -> bool:
+        """A failure is a marker with an error."""
         return self.error is None
 
     @property
     def key(self) -> str:
+        """Where the marker lies in the data bucket."""
         return names.run_key(Month.parse(self.month), self.step, "success" if self.succeeded else "failure")
 
     def to_json(self) -> str:
+        """The object's text; a success has no member ``error``."""
         body = asdict(self)
         if self.error is None:
             del body["error"]

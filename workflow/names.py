@@ -29,10 +29,12 @@ def run_key(month: Month, step: str, outcome: str) -> str:
 
 
 def success_key(month: Month, step: str) -> str:
+    """``run/2026_11_01/create_bison/success.json``."""
     return run_key(month, step, "success")
 
 
 def failure_key(month: Month, step: str) -> str:
+    """``run/2026_11_01/create_bison/failure.json``."""
     return run_key(month, step, "failure")
 
 
@@ -45,14 +47,17 @@ def parse_run_key(key: str) -> tuple[Month, Step, str]:
 
 
 def output_key(month: Month, name: str) -> str:
+    """``output/2026_11_01/<name>``."""
     return f"{OUTPUT}{month.name}/{name}"
 
 
 def summary_key(month: Month, name: str) -> str:
+    """``summary/2026_11_01/<name>``."""
     return f"{SUMMARY}{month.name}/{name}"
 
 
 def log_key(month: Month, step: str, attempt: int, name: str) -> str:
+    """``log/2026_11_01/create_bison/<attempt>/<name>``."""
     return f"{LOG}{month.name}/{get_step(step).name}/{attempt}/{name}"
 
 
@@ -82,6 +87,7 @@ def snapshot_prefix(month: Month) -> str:
 
 
 def snapshot_parquet_prefix(month: Month) -> str:
+    """Prefix of the data files; their names have no suffix."""
     return f"{snapshot_prefix(month)}occurrence.parquet/"
 
 
@@ -99,6 +105,7 @@ def function_name(prefix: str, step: str) -> str:
 
 
 def launch_template_name(prefix: str, step: str) -> str:
+    """``bison_annotate_riis``."""
     return f"{prefix}_{get_step(step).name}"
 
 
@@ -109,6 +116,7 @@ TAG_ATTEMPT = "bison:attempt"
 
 
 def instance_tags(stack: str, month: Month, step: str, attempt: int) -> dict[str, str]:
+    """What a task's instance carries: the machine reads them, and so do the watcher and the sweep."""
     return {TAG_STACK: stack, TAG_MONTH: month.name, TAG_STEP: get_step(step).name, TAG_ATTEMPT: str(attempt)}
 
 
@@ -135,6 +143,7 @@ class StatementName:
 
     @property
     def client_token(self) -> str:
+        """The Data API answers a repeated submission of this statement with the first one's Id."""
         return token("statement", self)
 
     @classmethod
@@ -182,6 +191,5 @@ BUILDING = "building"
 
 
 def table_name(name: str, month: Month) -> str:
+    """``bison_2026_11_01``."""
     return f"{name}_{month.name}"
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -100,10 +101,12 @@ class Snapshot:
     previous_rows: int | None = None
 
     def to_json(self) -> str:
+        """The object's text."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Snapshot:
+    def from_json(cls, text: str | builtins.bytes) -> Snapshot:
+        """Read the object's text. Raises TypeError, KeyError or ValueError if it is no description."""
         body: dict[str, Any] = json.loads(text)
         body["columns"] = tuple(Column(**column) for column in body["columns"])
         return cls(**body)

@@ -58,6 +58,7 @@ class Checklist:
     usable: str
 
     def is_usable(self, taxon_key: str | None) -> bool:
+        """Whether the key can be one of this taxonomy's; None never is."""
         return taxon_key is not None and re.fullmatch(self.usable, taxon_key) is not None
 
 
@@ -67,13 +68,12 @@ COL_XR = Checklist(
     # [U] that the identifiers have no other characters: GBIF's issue 574 counts those that do as faulty.
     "[23456789BCDFGHJKLMNPQRSTVWXYZ]+",
 )
-BACKBONE = Checklist(
-    "d7dddbf4-2cf0-4f39-9b2a-bb099caae36c", "GBIF Backbone Taxonomy (frozen)", "[1-9][0-9]*"
-)
+BACKBONE = Checklist("d7dddbf4-2cf0-4f39-9b2a-bb099caae36c", "GBIF Backbone Taxonomy (frozen)", "[1-9][0-9]*")
 CHECKLISTS: tuple[Checklist, ...] = (COL_XR, BACKBONE)
 
 
 def get_checklist(key: str) -> Checklist:
+    """The checklist of that checklistKey. Raises ValueError that lists those there are."""
     for checklist in CHECKLISTS:
         if checklist.key == key:
             return checklist

@@ -63,9 +63,7 @@ STEPS: tuple[Step, ...] = (
         "Load counties, tribal areas and the register",
         timedelta(hours=1),
     ),
-    Step(
-        "create_bison", 3, Kind.SQL, ("load_ancillary",), "Cut the snapshot down to the US", timedelta(hours=4)
-    ),
+    Step("create_bison", 3, Kind.SQL, ("load_ancillary",), "Cut the snapshot down to the US", timedelta(hours=4)),
     Step(
         "intersect_bison",
         4,
