@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import builtins
 
 NEEDED_COLUMNS: dict[str, tuple[str, ...]] = {
     "gbifid": ("string", "integer"),
