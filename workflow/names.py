@@ -163,28 +163,36 @@ def statement_pattern(prefix: str, step: str) -> str:
 
 # ---------------------------------------------------------------------------- tables
 
-MONTH_TABLES: tuple[str, ...] = (
-    "county",
-    "aiannh",
-    "riis_taxon",
-    "taxon_key",
-    "bison_us",
-    "coordinate_region",
-    "bison",
-    "riis_status",
+RESULT_TABLES: tuple[str, ...] = (
     "state_counts",
     "county_counts",
     "aiannh_counts",
     "state_x_species_list",
     "county_x_species_list",
     "aiannh_x_species_list",
-    "previous_state_x_species_list",
-    "previous_county_x_species_list",
-    "previous_aiannh_x_species_list",
     "whats_new",
     "watch_list",
 )
-"""Tables that a month leaves in the warehouse, each as ``public.<name>_<month>``. A test holds the SQL to it."""
+"""Tables that aggregate_region unloads and its function publishes."""
+
+INTERMEDIATE_TABLES: tuple[str, ...] = (
+    "riis_taxon",
+    "taxon_key",
+    "bison_us",
+    "coordinate_region",
+    "riis_status",
+    "region_species",
+    "previous_state_x_species_list",
+    "previous_county_x_species_list",
+    "previous_aiannh_x_species_list",
+)
+"""Tables that no step needs once the month's results are there."""
+
+MONTH_TABLES: tuple[str, ...] = ("county", "aiannh", "bison", "riis_id_list", *RESULT_TABLES, *INTERMEDIATE_TABLES)
+"""Tables that a month leaves in the warehouse, each as ``public.<name>_<month>``. A test holds the SQL to it.
+
+All but the intermediate ones stay until the next month's results are there: aggregate_region can run again from them.
+"""
 
 BUILDING = "building"
 """``<name>_<month>_building`` is a table not yet whole: its last statement renames it."""
