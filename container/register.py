@@ -34,8 +34,7 @@ _RANK_MARKERS = {
 _EPITHET = re.compile(r"[^\W\d_A-Z][^\W\d_A-Z]+(?:-[^\W\d_A-Z]+)*\.?$")
 _VIRUS = re.compile(r"vir(us|oid)(es|s)?\b", re.IGNORECASE)
 _AUTHOR_PARTICLES = frozenset(
-    ["auct", "da", "dal", "de", "del", "della", "den", "der", "des", "di", "do", "dos", "du", "et", "ex"]
-    + ["in", "la", "le", "ter", "van", "von", "zu"]
+    ("auct", "da", "dal", "de", "del", "della", "den", "der", "des", "di", "do", "dos", "du", "et", "ex", "in"),
 )
 _GBIF_KINGDOMS = {"virus": "Viruses"}
 _GBIF_RANKS = {
@@ -71,7 +70,7 @@ def parse_name(text: str, authorship: str = "") -> Name:
     words = _clean(text).replace("×", " × ").split()
     words = ["×" if word in ("x", "X") and position + 1 < len(words) else word for position, word in enumerate(words)]
     authorship = _clean(authorship)
-    if any(mark in text for mark in "'\"‘“"):
+    if any(word[0] in "'\"‘“" for word in words):
         return Name(" ".join(words), authorship, below_species=True)
     if "×" in words[3:] or (words[2:3] == ["×"] and words[0] != "×") or _VIRUS.search(text):
         return Name(" ".join(words), authorship, below_species=False)
@@ -99,50 +98,6 @@ def parse_name(text: str, authorship: str = "") -> Name:
             break
         position += 1
     return Name(" ".join(taken), authorship or " ".join(words[position:]), below_species=epithets > 1)
-
-
-def canonical(self) -> str:
-    """``acer tataricum ginnala``: see the function of that name."""
-    return canonical(self.text)
-
-
-def parse_name(text: str, authorship: str = "") -> Name:
-    """Take a name of the register apart: ``ssp.``, hybrids written with X, authorship within the name.
-
-    A hybrid formula (``Typha angustifolia × latifolia``), a virus and a name in quotation marks stay as they are.
-    """
-    words = _clean(text).replace("×", " × ").split()
-    words = ["×" if word in ("x", "X") and position + 1 < len(words) else word for position, word in enumerate(words)]
-    authorship = _clean(authorship)
-    if any(mark in text for mark in "'\"‘“"):
-        return Name(" ".join(words), authorship, below_species=True)
-    if "×" in words[3:] or (words[2:3] == ["×"] and words[0] != "×") or _VIRUS.search(text):
-        return Name(" ".join(words), authorship, below_species=False)
-    taken: list[str] = []
-    epithets = 0
-    position = 0
-    while position < len(words):
-        word = words[position]
-        marker = _RANK_MARKERS.get(word.lower().rstrip("."))
-        following = words[position + 1] if position + 1 < len(words) else ""
-        if not taken or taken == ["×"] or (word == "×" and _is_epithet(following)):
-            taken.append(word)
-        elif epithets and marker and _is_epithet(following):
-            taken.append(marker)
-        elif _is_epithet(word) and not (word.endswith(".") and epithets):
-            taken.append(word)
-            epithets += 1
-        elif word.startswith("(") and word.endswith(")") and not epithets and _is_epithet(following):
-            taken.append(word)
-        elif (resume := _next_marker(words, position)) and epithets:
-            # The species' authorship in the middle: Acer tataricum L. subsp. ginnala (Maxim.) Wesm.
-            position = resume
-            continue
-        else:
-            break
-        position += 1
-    formula = "×" in taken[2:] and epithets > 1 and not set(taken) & set(_RANK_MARKERS.values())
-    return Name(" ".join(taken), authorship or " ".join(words[position:]), below_species=epithets > 1 and not formula)
 
 
 def canonical(name: str) -> str:
