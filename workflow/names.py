@@ -99,6 +99,11 @@ def stack_prefix(stack: str) -> str:
     return "bison" if stack == "prod" else f"bison_{stack}"
 
 
+def bucket_name(stack: str, account: str, region: str) -> str:
+    """The data bucket: ``bison-<account>-<region>`` in prod, ``bison-<stack>-<account>-<region>`` elsewhere."""
+    return f"{stack_prefix(stack).replace('_', '-')}-{account}-{region}"
+
+
 def function_name(prefix: str, step: str) -> str:
     """``bison_s1_annotate_riis``."""
     return f"{prefix}_{get_step(step).label}"
@@ -176,19 +181,37 @@ RESULT_TABLES: tuple[str, ...] = (
 """Tables that aggregate_region unloads and its function publishes."""
 
 INTERMEDIATE_TABLES: tuple[str, ...] = (
+    "county_file",
+    "aiannh_file",
     "riis_taxon",
     "taxon_key",
     "bison_us",
+    "coordinate",
     "coordinate_region",
+    "riis_match",
     "riis_status",
+    "occurrence_summary",
+    "region",
     "region_species",
+    "region_counts",
+    "species_list",
     "previous_state_x_species_list",
     "previous_county_x_species_list",
     "previous_aiannh_x_species_list",
+    "species_change",
+    "watch_candidate",
 )
 """Tables that no step needs once the month's results are there."""
 
-MONTH_TABLES: tuple[str, ...] = ("county", "aiannh", "bison", "riis_id_list", *RESULT_TABLES, *INTERMEDIATE_TABLES)
+MONTH_TABLES: tuple[str, ...] = (
+    "state",
+    "county",
+    "aiannh",
+    "riis_id_list",
+    "bison",
+    *RESULT_TABLES,
+    *INTERMEDIATE_TABLES,
+)
 """Tables that a month leaves in the warehouse, each as ``public.<name>_<month>``. A test holds the SQL to it.
 
 All but the intermediate ones stay until the next month's results are there: aggregate_region can run again from them.

@@ -163,25 +163,17 @@ def _quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-def _rows(columns: tuple[str, ...], rows: list[tuple[str | None, ...]]) -> str:
-    """A small table as a query: Redshift takes no VALUES list in FROM."""
-    selects = []
-    for row in rows:
-        cells = ["NULL" if cell is None else f"'{_text(cell)}'" for cell in row]
-        selects.append("SELECT " + ", ".join(f"{cell} AS {name}" for cell, name in zip(cells, columns, strict=True)))
-    return "\n    UNION ALL ".join(selects)
-
-
 def _states() -> str:
-    rows: list[tuple[str | None, ...]] = [(s.statefp, s.census_state, s.name, s.riis_region) for s in regions.STATES]
-    return _rows(("statefp", "census_state", "state_name", "riis_region"), rows)
-
-
-def _adjacent_states() -> str:
-    rows: list[tuple[str | None, ...]] = [
-        (state, neighbour) for state, neighbours in regions.ADJACENT_STATES.items() for neighbour in neighbours
-    ]
-    return _rows(("census_state", "adjacent_state"), rows)
+    """The states as a query, since Redshift takes no VALUES list in FROM. ``adjacent_states`` is like ``FL GA``."""
+    columns = ("statefp", "census_state", "state_name", "riis_region", "adjacent_states")
+    selects = []
+    for state in regions.STATES:
+        adjacent = " ".join(regions.ADJACENT_STATES[state.census_state])
+        cells = (state.statefp, state.census_state, state.name, state.riis_region, adjacent)
+        # Redshift takes the columns' types from the first query of a union.
+        literals = [f"CAST({'NULL' if cell is None else _literals((cell,))} AS VARCHAR(64))" for cell in cells]
+        selects.append("SELECT " + ", ".join(f"{cell} AS {name}" for cell, name in zip(literals, columns, strict=True)))
+    return "\n    UNION ALL ".join(selects)
 
 
 def _snapshot(context: SqlContext) -> Snapshot:
@@ -235,10 +227,10 @@ _VALUES: dict[str, Callable[[SqlContext], str]] = {
     "external_schema": lambda context: _identifier(context.external_schema),
     "glue_database": lambda context: _text(context.glue_database),
     "country_codes": lambda context: _literals(context.country_codes),
+    "country_words": lambda context: ", ".join(context.country_codes),
     "basis_of_record": lambda context: _literals(context.basis_of_record),
     "ranks": lambda _: _literals(status.RANKS),
     "states": lambda _: _states(),
-    "adjacent_states": lambda _: _adjacent_states(),
     "snapshot_columns": lambda context: ",\n    ".join(
         f"{_quoted(column.name)} {column.redshift_type}" for column in _snapshot(context).columns
     ),
