@@ -1,0 +1,549 @@
+"""GBIF's name matching (v2): its client with manners, a cache of its answers, and the batch call that is checked.
+
+Sources: https://techdocs.gbif.org/en/openapi/v1/species, gbif/matching-ws, gbif-api's issues 204 and 227.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.metadata
+import itertools
+import json
+import random
+import re
+import time
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from container.register import canonical
+from container.task import TaskContext, TaskError
+from workflow import names
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterable, Sequence
+
+    from workflow.status import Checklist
+
+BATCH_QUESTIONS = 1000
+"""The most that one POST may ask."""
+FEW_QUESTIONS = 3
+"""So few are asked one by one: trying the batch call first would cost more."""
+COMPARED_QUESTIONS = 5
+CHECKED_IN_BATCH = 3
+SAVE_EVERY = 500
+
+GET_TIMEOUT = 15.0
+BATCH_TIMEOUT = 90.0
+FAILURES_IN_A_ROW = 12
+BATCH_TIMEOUTS_IN_A_ROW = 2
+EFFORT_SECONDS = 2 * 3600.0
+"""The step's limit is three hours: what is left is for the snapshot."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0
+LONGEST_RETRY_AFTER = 900.0
+_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+EXACT, VARIANT, HIGHERRANK, NONE, REFUSED = "EXACT", "VARIANT", "HIGHERRANK", "NONE", "REFUSED"
+_MATCH_TYPES = frozenset({EXACT, VARIANT, "FUZZY", "CANONICAL", "AMBIGUOUS", HIGHERRANK, NONE})
+
+
+class GbifUnavailableError(Exception):
+    """GBIF did not answer within the effort that the client makes."""
+
+
+class _BatchUnusableError(Exception):
+    """The batch call is not there, or its answers are not those of the single call."""
+
+
+class _RefusedError(Exception):
+    """GBIF says that the question is at fault (a 4xx other than those that ask for patience)."""
+
+
+class _BadAnswerError(ValueError):
+    """An answer of a form that is not GBIF's."""
+
+
+# ---------------------------------------------------------------------------- questions and answers
+
+
+@dataclass(frozen=True)
+class Question:
+    """What GBIF is asked: a name with what is known of it, or a taxon's key alone (``usage_key``)."""
+
+    scientific_name: str = ""
+    authorship: str = ""
+    rank: str = ""
+    kingdom: str = ""
+    usage_key: str = ""
+
+    def parameters(self) -> dict[str, str]:
+        """GET's parameters."""
+        named = {
+            "scientificName": self.scientific_name,
+            "scientificNameAuthorship": self.authorship,
+            "taxonRank": self.rank,
+            "kingdom": self.kingdom,
+            "usageKey": self.usage_key,
+        }
+        return {name: value for name, value in named.items() if value}
+
+    def query(self) -> dict[str, Any]:
+        """POST's member of the array, whose fields are named otherwise (matching-ws, NameUsageQuery)."""
+        named = {
+            "scientificName": self.scientific_name,
+            "authorship": self.authorship,
+            "rank": self.rank,
+            "classification": {"kingdom": self.kingdom} if self.kingdom else None,
+            "usageKey": self.usage_key,
+        }
+        return {name: value for name, value in named.items() if value}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A name usage of the checklist. canonical_name and authorship may be empty."""
+
+    key: str
+    name: str
+    canonical_name: str
+    authorship: str
+    rank: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """GBIF's answer. usage: the name found; accepted: what it stands for (itself, unless it is a synonym).
+
+    synonym: what GBIF says, so that a synonym without an accepted taxon can be told. classification: of the accepted
+    taxon, from the top. note: GBIF's own words on a failure. REFUSED is our match type for a question that GBIF did
+    not take.
+    """
+
+    match_type: str
+    usage: Usage | None = None
+    accepted: Usage | None = None
+    synonym: bool = False
+    classification: tuple[Usage, ...] = ()
+    note: str = ""
+
+    def at_rank(self, rank: str) -> Usage | None:
+        """The member of the classification that has this rank."""
+        return next((taxon for taxon in self.classification if taxon.rank == rank), None)
+
+    @classmethod
+    def from_json(cls, body: Any) -> Self:
+        """Read a single answer. Raises ValueError if it is none of GBIF's."""
+        try:
+            match_type = body["diagnostics"]["matchType"]
+            if match_type not in _MATCH_TYPES:
+                raise _BadAnswerError(f"the match type {match_type!r} is unknown")
+            usage = _usage(body["usage"]) if "usage" in body else None
+            accepted = _usage(body["acceptedUsage"]) if "acceptedUsage" in body else usage
+            if usage is None and match_type != NONE:
+                raise _BadAnswerError(f"{match_type} without a usage")
+            return cls(
+                match_type=match_type,
+                usage=usage,
+                accepted=accepted,
+                synonym=bool(body.get("synonym", accepted is not usage)),
+                classification=tuple(_usage(taxon) for taxon in body.get("classification") or ()),
+                note=str(body["diagnostics"].get("note") or ""),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _BadAnswerError(f"an answer lacks {error}") from error
+
+
+def _usage(body: dict[str, Any]) -> Usage:
+    return Usage(
+        key=str(body["key"]),
+        name=str(body.get("name") or body.get("canonicalName") or ""),
+        canonical_name=str(body.get("canonicalName") or ""),
+        authorship=str(body.get("authorship") or ""),
+        rank=str(body.get("rank") or ""),
+    )
+
+
+def is_for(answer: Answer, question: Question) -> bool:
+    """Whether an exact match's usage is what was asked, by name or by key."""
+    if answer.usage is None:
+        return True
+    if question.usage_key:
+        return answer.usage.key == question.usage_key
+    asked = canonical(question.scientific_name)
+    return asked in (canonical(answer.usage.canonical_name), canonical(answer.usage.name))
+
+
+# ---------------------------------------------------------------------------- the client
+
+
+class GbifClient:
+    """One session with GBIF: one request at a time, with back-off, time limits and a User-Agent that has a contact.
+
+    api: root of the API, ending in ``/v2``. requests: how many were sent.
+    """
+
+    def __init__(
+        self,
+        api: str,
+        contact: str,
+        log: logging.Logger,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        get_timeout: float = GET_TIMEOUT,
+        batch_timeout: float = BATCH_TIMEOUT,
+    ) -> None:
+        if not api.startswith(("http://", "https://")):
+            raise TaskError(f"GBIF's address {api!r} must begin with https:// (or http://) and end in /v2.")
+        self.requests = 0
+        self._api = api.rstrip("/")
+        self._log = log
+        self._sleep = sleep
+        self._get_timeout = get_timeout
+        self._batch_timeout = batch_timeout
+        self._failures = 0
+        self._started = time.monotonic()
+        self._http = httpx.Client(
+            headers={"User-Agent": f"BISON-workflow/{_version()} (mailto:{contact})", "Accept": "application/json"},
+            follow_redirects=True,
+        )
+
+    def close(self) -> None:
+        """End the session."""
+        self._http.close()
+
+    def index_version(self, checklist: Checklist) -> str | None:
+        """The version of GBIF's index of a checklist, as its metadata names it; None if it names none."""
+        try:
+            body = self._ask("GET", "/species/match/metadata", {"checklistKey": checklist.key})
+        except _RefusedError:
+            return None
+        index = body.get("mainIndex") if isinstance(body, dict) else None
+        if not isinstance(index, dict):
+            return None
+        parts = (index.get("datasetAlias"), index.get("clbDatasetKey"), body.get("created"))
+        return " ".join(str(part) for part in parts if part) or None
+
+    def ask(self, checklist: Checklist, question: Question) -> dict[str, Any]:
+        """One question by GET; the answer's JSON, whose form is checked. Raises GbifUnavailableError."""
+        parameters = {**question.parameters(), "checklistKey": checklist.key}
+        body: dict[str, Any] = self._ask("GET", "/species/match", parameters, check=Answer.from_json)
+        return body
+
+    def ask_batch(self, checklist: Checklist, questions: Sequence[Question]) -> list[dict[str, Any]]:
+        """Up to BATCH_QUESTIONS by POST; the answers' JSON in the questions' order, as GBIF promises.
+
+        Raises _BatchUnusableError if the call is not there or does not answer each question.
+        """
+        queries = [question.query() for question in questions]
+        try:
+            body = self._ask("POST", "/species/match", {"checklistKey": checklist.key}, queries=queries)
+            if not isinstance(body, list) or len(body) != len(questions):
+                count = len(body) if isinstance(body, list) else "no list of"
+                raise _BatchUnusableError(f"it gave {count} answers to {len(questions)} questions")
+            for answer in body:
+                Answer.from_json(answer)
+        except _RefusedError as error:
+            raise _BatchUnusableError(str(error)) from error
+        except _BadAnswerError as error:
+            raise _BatchUnusableError(f"{error}") from error
+        return body
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        parameters: dict[str, str],
+        *,
+        queries: list[dict[str, Any]] | None = None,
+        check: Callable[[Any], object] = lambda _body: None,
+    ) -> Any:
+        """Send until there is an answer that ``check`` takes. A success ends the row of failures."""
+        timeouts = 0
+        while True:
+            wanted_wait = 0.0
+            try:
+                response, content = self._send(method, path, parameters, queries)
+                if response.status_code == httpx.codes.OK:
+                    body = json.loads(content)
+                    check(body)
+                    self._failures = 0
+                    return body
+                problem = f"HTTP {response.status_code}"
+                if response.status_code not in _RETRIED_STATUS:
+                    raise _RefusedError(f"{problem}: {' '.join(content.decode(errors='replace').split())[:200]}")
+                wanted_wait = _retry_after(response.headers.get("Retry-After"))
+            except httpx.TimeoutException:
+                timeouts += 1
+                problem = "no answer in time"
+                if method == "POST" and timeouts >= BATCH_TIMEOUTS_IN_A_ROW:
+                    raise _BatchUnusableError("it does not answer in time") from None
+            except httpx.RequestError as error:
+                problem = f"{type(error).__name__}: {error}"
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                kind = response.headers.get("Content-Type", "no content type")
+                problem = f"an answer that is no JSON ({kind})"
+            except _BadAnswerError as error:
+                problem = str(error)
+            self._wait(problem, wanted_wait)
+
+    def _send(
+        self, method: str, path: str, parameters: dict[str, str], queries: list[dict[str, Any]] | None
+    ) -> tuple[httpx.Response, bytes]:
+        self.requests += 1
+        timeout = self._get_timeout if queries is None else self._batch_timeout
+        deadline = time.monotonic() + timeout
+        content = bytearray()
+        with self._http.stream(method, self._api + path, params=parameters, json=queries, timeout=timeout) as response:
+            for chunk in response.iter_bytes():
+                content += chunk
+                # httpx's own limit is for each read: a trickle would pass it.
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout("too slow")
+        return response, bytes(content)
+
+    def _wait(self, problem: str, wanted: float) -> None:
+        self._failures += 1
+        if self._failures >= FAILURES_IN_A_ROW:
+            raise GbifUnavailableError(
+                f"GBIF ({self._api}) failed {self._failures} times in a row, the last time with: {problem}."
+            )
+        if wanted > LONGEST_RETRY_AFTER:
+            raise GbifUnavailableError(
+                f"GBIF ({self._api}) asks to come back in {wanted / 60:.0f} minutes ({problem})."
+            )
+        if time.monotonic() - self._started > EFFORT_SECONDS:
+            raise GbifUnavailableError(
+                f"GBIF ({self._api}) was asked for {EFFORT_SECONDS / 3600:.0f} hours, the last time with: {problem}."
+            )
+        wait = max(wanted, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (self._failures - 1)))
+        wait *= random.uniform(1.0, 1.2)
+        self._log.warning("GBIF: %s; asking again in %.1f s.", problem, wait)
+        self._sleep(wait)
+
+
+def _retry_after(header: str | None) -> float:
+    """Seconds to wait: the header is a number of them or an HTTP date (RFC 9110, 10.2.3)."""
+    if not header:
+        return 0.0
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        moment = parsedate_to_datetime(header)
+    except ValueError:
+        return 0.0
+    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("bison-workflow")
+    except importlib.metadata.PackageNotFoundError:
+        # The image has the code, not the installed package.
+        return "image"
+
+
+# ---------------------------------------------------------------------------- the cache
+
+
+class AnswerCache:
+    """GBIF's answers to one version of one checklist, in S3: what was asked once is not asked again."""
+
+    def __init__(self, context: TaskContext, checklist: Checklist, index_version: str) -> None:
+        version = re.sub(r"[^0-9A-Za-z.-]+", "_", index_version)
+        self.key = f"{names.CACHE}gbif/{checklist.key}/{version}.jsonl.gz"
+        self._context = context
+        self._bodies: dict[Question, dict[str, Any]] = {}
+        self._unsaved = 0
+        content = context.read(self.key)
+        if content is not None:
+            try:
+                for line in gzip.decompress(content).splitlines():
+                    question, body = json.loads(line)
+                    Answer.from_json(body)
+                    self._bodies[Question(*question)] = body
+            except (OSError, EOFError, ValueError, TypeError) as error:
+                context.log.warning("The cache %s cannot be read (%s): its names are asked anew.", self.key, error)
+                self._bodies.clear()
+
+    def __contains__(self, question: Question) -> bool:
+        return question in self._bodies
+
+    def __getitem__(self, question: Question) -> Answer:
+        return Answer.from_json(self._bodies[question])
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+    def body(self, question: Question) -> dict[str, Any]:
+        """The answer's JSON, but for members that nobody reads."""
+        return self._bodies[question]
+
+    def add(self, question: Question, body: dict[str, Any]) -> None:
+        """Keep an answer; now and then all of them go to S3."""
+        self._bodies[question] = _trim(body)
+        self._unsaved += 1
+        if self._unsaved >= SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Write the cache, if it has grown."""
+        if not self._unsaved:
+            return
+        lines = (json.dumps([astuple(question), body], ensure_ascii=False) for question, body in self._bodies.items())
+        content = gzip.compress("\n".join(lines).encode(), compresslevel=5)
+        self._context.s3.put_object(Bucket=self._context.settings.bucket, Key=self.key, Body=content)
+        self._unsaved = 0
+
+
+def _trim(body: dict[str, Any]) -> dict[str, Any]:
+    """The members of an answer that Answer reads."""
+    usage = ("key", "name", "canonicalName", "authorship", "rank")
+    trimmed: dict[str, Any] = {
+        member: {name: body[member][name] for name in usage if name in body[member]}
+        for member in ("usage", "acceptedUsage")
+        if member in body
+    }
+    trimmed["classification"] = [
+        {name: taxon[name] for name in usage if name in taxon} for taxon in body.get("classification") or ()
+    ]
+    trimmed["diagnostics"] = {
+        name: body["diagnostics"][name] for name in ("matchType", "note") if name in body["diagnostics"]
+    }
+    return trimmed | ({"synonym": body["synonym"]} if "synonym" in body else {})
+
+
+# ---------------------------------------------------------------------------- many questions
+
+
+class Matcher:
+    """A checklist's answers to many questions: from the cache, by the batch call where it can be trusted, or singly.
+
+    index_version: of GBIF's index of the checklist. asked, cached: how many questions GBIF and the cache answered.
+    """
+
+    def __init__(self, context: TaskContext, client: GbifClient, checklist: Checklist) -> None:
+        self.checklist = checklist
+        self._client = client
+        self._context = context
+        try:
+            version = client.index_version(checklist)
+        except GbifUnavailableError as error:
+            raise TaskError(f"{error} No name was asked yet; it is safe to retry.") from error
+        if version is None:
+            context.log.warning("GBIF names no index version of %s: the cache is kept for this month.", checklist.name)
+        self.index_version = version or f"unnamed, {context.month}"
+        self._cache = AnswerCache(context, checklist, self.index_version)
+        self._batch_trusted: bool | None = None
+        self._random = random.Random(context.month.name)
+        self.asked = 0
+        self.cached = 0
+
+    def ask(
+        self, questions: Iterable[Question], progress: Callable[[int, int], None] = lambda _done, _total: None
+    ) -> dict[Question, Answer]:
+        """An answer to each question. What is answered stays in the cache whatever happens then.
+
+        Raises TaskError if GBIF fails for too long: how many questions are left, and that a retry goes on from there.
+        """
+        wanted = list(dict.fromkeys(questions))
+        open_questions = [question for question in wanted if question not in self._cache]
+        self.cached += len(wanted) - len(open_questions)
+        refused: dict[Question, Answer] = {}
+        total = len(open_questions)
+        try:
+            while open_questions:
+                if len(open_questions) <= FEW_QUESTIONS or self._batch_trusted is False:
+                    self._ask_singly(open_questions[:SAVE_EVERY], refused)
+                elif self._batch_trusted is None:
+                    self._try_batch(open_questions)
+                else:
+                    self._ask_batch(open_questions[:BATCH_QUESTIONS])
+                open_questions = [q for q in open_questions if q not in self._cache and q not in refused]
+                progress(total - len(open_questions), total)
+        except GbifUnavailableError as error:
+            left = sum(question not in self._cache and question not in refused for question in open_questions)
+            raise TaskError(
+                f"{error} {left} of {len(wanted)} names are left to ask. It is safe to retry: the {len(self._cache)} "
+                f"answers so far are kept in s3://{self._context.settings.bucket}/{self._cache.key}."
+            ) from error
+        finally:
+            self._cache.save()
+        return {question: refused.get(question) or self._cache[question] for question in wanted}
+
+    def _ask_singly(self, questions: Sequence[Question], refused: dict[Question, Answer]) -> None:
+        for question in questions:
+            try:
+                self._cache.add(question, self._single(question))
+            except _RefusedError as error:
+                refused[question] = Answer(REFUSED, note=str(error))
+
+    def _single(self, question: Question) -> dict[str, Any]:
+        self.asked += 1
+        return self._client.ask(self.checklist, question)
+
+    def _try_batch(self, questions: Sequence[Question]) -> None:
+        """Ask a few questions both ways: fields that the batch call does not know have no effect and raise no error."""
+        told_apart = [question for question in questions if question.kingdom] or list(questions)
+        sample = self._random.sample(told_apart, min(COMPARED_QUESTIONS, len(told_apart)))
+        if sample[0].kingdom:
+            # The wrong kingdom must hide what the right one finds: only so is it seen that the batch reads it.
+            wrong = "Plantae" if sample[0].kingdom == "Animalia" else "Animalia"
+            sample.append(Question(sample[0].scientific_name, sample[0].authorship, sample[0].rank, wrong))
+        try:
+            singly = [self._cache_or_single(question) for question in sample]
+            batch = self._client.ask_batch(self.checklist, sample)
+            for question, one, other in zip(sample, singly, batch, strict=True):
+                if not _same(one, other):
+                    raise _BatchUnusableError(f"{question.scientific_name or question.usage_key} is answered otherwise")
+            self._batch_trusted = True
+        except (_BatchUnusableError, _RefusedError) as error:
+            self._distrust_batch(error)
+
+    def _cache_or_single(self, question: Question) -> dict[str, Any]:
+        if question not in self._cache:
+            self._cache.add(question, self._single(question))
+        return self._cache.body(question)
+
+    def _ask_batch(self, questions: Sequence[Question]) -> None:
+        try:
+            bodies = self._client.ask_batch(self.checklist, questions)
+            self._check(questions, bodies)
+        except (_BatchUnusableError, _RefusedError) as error:
+            self._distrust_batch(error)
+            return
+        self.asked += len(questions)
+        for question, body in zip(questions, bodies, strict=True):
+            self._cache.add(question, body)
+        self._cache.save()
+
+    def _check(self, questions: Sequence[Question], bodies: Sequence[dict[str, Any]]) -> None:
+        """Ask again singly: exact matches of other names than asked, and some that found nothing."""
+        strange, poor = [], []
+        for question, body in zip(questions, bodies, strict=True):
+            answer = Answer.from_json(body)
+            if answer.match_type != EXACT:
+                poor.append((question, body))
+            elif not is_for(answer, question):
+                strange.append((question, body))
+        drawn = self._random.sample(poor, min(CHECKED_IN_BATCH, len(poor)))
+        for question, body in itertools.chain(strange[:CHECKED_IN_BATCH], drawn):
+            if not _same(self._cache_or_single(question), body):
+                raise _BatchUnusableError(f"{question.scientific_name or question.usage_key} is answered otherwise")
+
+    def _distrust_batch(self, reason: Exception) -> None:
+        self._batch_trusted = False
+        self._context.log.warning("GBIF's batch call is not used: %s. Names are asked one by one.", reason)
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two answers say the same of a name; confidence, times and notes may differ."""
+    first, second = Answer.from_json(one), Answer.from_json(other)
+    return (first.match_type, first.usage and first.usage.key, first.accepted and first.accepted.key) == (
+        second.match_type,
+        second.usage and second.usage.key,
+        second.accepted and second.accepted.key,
+    )
