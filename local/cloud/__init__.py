@@ -1,0 +1,1 @@
+"""AWS on one machine: one HTTP endpoint, the program's own resources in moto, and events between them."""

@@ -1,0 +1,229 @@
+"""One HTTP server on 127.0.0.1 that answers every AWS call of the local run, if the caller may make it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+from xml.sax.saxutils import escape
+
+from moto.moto_server.werkzeug_app import (
+    BackendRequest,
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from moto.s3.models import s3_backends
+from werkzeug.exceptions import NotFound
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
+
+from local.cloud import access, calls
+from local.cloud.access import AccessDenied, Caller, Permission
+from local.cloud.calls import Call
+from local.cloud.public_bucket import PublicBucket, s3_error
+
+if TYPE_CHECKING:
+    from moto.core.request import Request
+    from werkzeug.serving import BaseWSGIServer
+
+LOG = logging.getLogger("bison.local.endpoint")
+
+OPERATOR_KEY_ID = "AKIALOCALOPERATOR000"
+OPERATOR_SECRET = "opens-nothing"  # noqa: S105 -- nobody but this process's own endpoint knows it
+
+
+class DataApi(Protocol):
+    """Redshift's Data API: takes and returns what botocore calls the operations' input and output."""
+
+    def execute_statement(self, **parameters: Any) -> Mapping[str, Any]: ...
+    def describe_statement(self, **parameters: Any) -> Mapping[str, Any]: ...
+    def get_statement_result(self, **parameters: Any) -> Mapping[str, Any]: ...
+    def list_statements(self, **parameters: Any) -> Mapping[str, Any]: ...
+    def cancel_statement(self, **parameters: Any) -> Mapping[str, Any]: ...
+
+
+class Endpoint:
+    """The server. Its attributes say who answers what moto does not.
+
+    data_api: Redshift's Data API, by operation. workgroups: ARN of each Redshift workgroup by name. public_buckets:
+    by name. bucket_policies: policy documents by bucket name. on_invoke: takes the function's name and the event of
+    an asynchronous Invoke. after_ec2: is called when moto has answered EC2.
+    """
+
+    def __init__(self) -> None:
+        self.data_api: DataApi | None = None
+        self.workgroups: dict[str, str] = {}
+        self.public_buckets: dict[str, PublicBucket] = {}
+        self.bucket_policies: dict[str, Mapping[str, Any]] = {}
+        self.on_invoke: Callable[[str, Any], None] = _nobody_invokes
+        self.after_ec2: Callable[[], None] = lambda: None
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        # moto's models are made for one request at a time.
+        self._moto_lock = threading.Lock()
+        self._server: BaseWSGIServer | None = None
+
+    def start(self) -> str:
+        """Serve in a thread. Returns the address."""
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=_RequestHandler)
+        threading.Thread(target=self._server.serve_forever, name="aws-endpoint", daemon=True).start()
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        request = BackendRequest(environ)
+        try:
+            response = self._answer(request)
+        except Exception:
+            LOG.exception("%s %s", request.method, request.path)
+            response = Response("The local endpoint failed: see the run's log.", status=500)
+        return response(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        # Before the form is looked at, which would use the body up: moto gets it too.
+        request.get_data()
+        signer = calls.signer(request)
+        try:
+            call = calls.parse(request, signer[2] if signer else "s3")
+        except NotFound:
+            LOG.error("No such operation: %s %s", request.method, request.raw_url)
+            return Response("UnknownOperationException", status=404)
+        try:
+            caller = _caller(signer)
+            self._authorize(caller, call)
+        except AccessDenied as denied:
+            LOG.warning("%s", denied)
+            return _denial(call, str(denied), head=request.method == "HEAD")
+        if call.service == "s3" and (bucket := self.public_buckets.get(call.parameters["Bucket"])):
+            return bucket.answer(call.operation, call.parameters["Key"], request)
+        if call.service == "redshift-data" and self.data_api is not None:
+            return _data_api_answer(self.data_api, call)
+        if (call.service, call.operation) == ("lambda", "Invoke"):
+            return self._invoke(call)
+        response = self._ask_moto(request)
+        if call.service == "ec2":
+            self.after_ec2()
+        if response.status_code == 404 and call.operation in ("GetObject", "HeadObject"):
+            return self._missing_object(caller, call, response)
+        return response
+
+    def _authorize(self, caller: Caller, call: Call) -> None:
+        bucket = call.parameters.get("Bucket") if call.service == "s3" else None
+        if caller is access.ANYBODY and bucket in self.public_buckets:
+            return
+        policies = [self.bucket_policies[bucket]] if bucket in self.bucket_policies else []
+        needed = calls.permissions(call, self.workgroups) if caller is not access.OPERATOR else []
+        access.authorize(caller, needed, policies)
+        if caller is access.ANYBODY:
+            raise AccessDenied("The request is not signed.")
+
+    def _missing_object(self, caller: Caller, call: Call, response: Response) -> Response:
+        """S3 tells that a key is missing only to those who may list the bucket; the others are refused."""
+        listing = Permission("s3:ListBucket", calls.bucket_arn(call.parameters["Bucket"]))
+        try:
+            access.authorize(caller, [listing])
+        except AccessDenied as denied:
+            LOG.warning("%s/%s is missing, and %s", call.parameters["Bucket"], call.parameters["Key"], denied)
+            return _denial(call, str(denied), head=call.operation == "HeadObject")
+        return response
+
+    def _invoke(self, call: Call) -> Response:
+        if call.parameters.get("InvocationType") != "Event":
+            return _json_error(
+                400, "InvalidRequestContentException", "The local run invokes with InvocationType=Event only."
+            )
+        name = call.parameters["FunctionName"].rsplit(":", 1)[-1]
+        try:
+            self.on_invoke(name, json.loads(call.parameters.get("Payload") or b"{}"))
+        except KeyError:
+            return _json_error(404, "ResourceNotFoundException", f"Function not found: {name}")
+        return Response(b"", status=202)
+
+    def _ask_moto(self, request: Request) -> Response:
+        body = request.get_data()
+        environ = {**request.environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        for key in [key for key in environ if key.startswith("werkzeug.request")]:
+            del environ[key]
+        with self._moto_lock:
+            return Response.from_app(self._moto, environ, buffered=True)
+
+    def stored_object(self, bucket: str, key: str) -> bytes | None:
+        """An object's content straight from moto, for the local run itself."""
+        found = s3_backends[access.ACCOUNT][access.PARTITION].get_object(bucket, key)
+        return bytes(found.value) if found is not None else None
+
+
+class _RequestHandler(MotoRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Headers and body are written apart: without this each small answer waits for the client's delayed ACK.
+    disable_nagle_algorithm = True
+
+    def log_request(self, *_: Any) -> None:
+        """Say nothing: the log has refusals and errors only."""
+
+
+def _nobody_invokes(name: str, _event: Any) -> None:
+    raise KeyError(name)
+
+
+def _caller(signer: tuple[str, str | None, str] | None) -> Caller:
+    if signer is None:
+        return access.ANYBODY
+    key_id, session_token, _ = signer
+    return access.OPERATOR if key_id == OPERATOR_KEY_ID else access.assumed_role(key_id, session_token or "")
+
+
+def _data_api_answer(data_api: DataApi, call: Call) -> Response:
+    operations: dict[str, Callable[..., Mapping[str, Any]]] = {
+        "ExecuteStatement": data_api.execute_statement,
+        "DescribeStatement": data_api.describe_statement,
+        "GetStatementResult": data_api.get_statement_result,
+        "ListStatements": data_api.list_statements,
+        "CancelStatement": data_api.cancel_statement,
+    }
+    if call.operation not in operations:
+        return _json_error(400, "UnknownOperationException", f"The local run has no {call.operation}.")
+    try:
+        answer = operations[call.operation](**call.parameters)
+    except DataApiError as error:
+        return _json_error(400, error.code, str(error))
+    body = json.dumps(answer, default=_epoch_seconds)
+    return Response(body, mimetype="application/x-amz-json-1.1")
+
+
+def _epoch_seconds(value: object) -> float:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    raise TypeError(f"{value!r} has no place in an answer of the Data API.")
+
+
+def _json_error(status: int, code: str, message: str) -> Response:
+    body = json.dumps({"__type": code, "message": message, "Message": message})
+    return Response(body, status=status, headers={"x-amzn-ErrorType": code}, mimetype="application/x-amz-json-1.1")
+
+
+def _denial(call: Call, message: str, *, head: bool) -> Response:
+    """A refusal in the words of the service's protocol."""
+    if call.service == "s3":
+        return s3_error(403, "AccessDenied", message, head=head)
+    if call.protocol == "ec2":
+        body = f"<Code>UnauthorizedOperation</Code><Message>{escape(message)}</Message>"
+        return Response(
+            f"<Response><Errors><Error>{body}</Error></Errors><RequestID>local</RequestID></Response>",
+            status=403,
+            mimetype="text/xml",
+        )
+    if call.protocol == "query":
+        body = f"<Error><Type>Sender</Type><Code>AccessDenied</Code><Message>{escape(message)}</Message></Error>"
+        return Response(f"<ErrorResponse>{body}</ErrorResponse>", status=403, mimetype="text/xml")
+    return _json_error(403 if call.protocol == "rest-json" else 400, "AccessDeniedException", message)
