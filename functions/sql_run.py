@@ -1,0 +1,221 @@
+"""A SQL step, statement by statement: each event carries it as far as it goes without waiting.
+
+``log/<month>/<step>/<attempt>/statements.json`` is the plan, rendered once an attempt; ``<index>.json`` (from 1) is
+what became of a statement: its identifier when it was submitted, then state, seconds, rows, result and problem.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from functions.answers import Answer, Status
+from functions.attempts import Run, StepError, StepState, in_words, own_step, running, start_from, timestamp
+from functions.aws import client
+from functions.data_api import ENDED, DataApi, StatementRefusedError
+from functions.events import ByHand, Event, MarkerWritten, StatementEnded
+from functions.sql_context import sql_context
+from functions.store import Store
+from workflow import names
+from workflow.environment import FunctionSettings
+from workflow.markers import Output
+from workflow.month import Month
+from workflow.names import StatementName
+from workflow.statements import Statement, check_expectation, counts_of, render_step
+
+_RECORD = re.compile(r"/(\d+)\.json$")
+_OUTCOME = {"FAILED": "failed", "ABORTED": "was cancelled"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an attempt runs. obsolete_months: those whose tables it drops (delete_obsolete alone)."""
+
+    statements: tuple[Statement, ...]
+    previous_month: Month | None
+    obsolete_months: tuple[Month, ...]
+
+    def to_body(self) -> dict[str, Any]:
+        """The plan as JSON."""
+        return {
+            "previous_month": self.previous_month.name if self.previous_month else None,
+            "obsolete_months": [month.name for month in self.obsolete_months],
+            "statements": [{"index": i, **asdict(each)} for i, each in enumerate(self.statements, 1)],
+        }
+
+    @classmethod
+    def from_body(cls, body: dict[str, Any]) -> Plan:
+        """The plan that ``to_body`` gave."""
+        previous = body["previous_month"]
+        return cls(
+            tuple(
+                Statement(each["name"], each["sql"], tuple(each["expect"]), each["record"])
+                for each in body["statements"]
+            ),
+            Month.parse(previous) if previous else None,
+            tuple(Month.parse(name) for name in body["obsolete_months"]),
+        )
+
+
+Finish = Callable[[Run, Plan], tuple[dict[str, Any], tuple[Output, ...]]]
+"""What a step does when its last statement is through: gives (counts, outputs) for the marker, or raises StepError."""
+
+
+def run_sql_step(event: Event, finish: Finish) -> Answer:
+    """Start the step that the environment names, or carry it on, as the event says."""
+    settings = FunctionSettings.from_environ(os.environ)
+    step, store = own_step(settings), Store(client("s3"), settings.bucket)
+    match event:
+        case StatementEnded(name=name):
+            if (name.prefix, name.step) != (settings.prefix, step.name):
+                return Answer(Status.IGNORED, f"{name} is no statement of {settings.prefix}'s {step.name}.")
+            state = StepState.read(store, name.month, step)
+            if not state.under_way or name.attempt != state.number:
+                return Answer(Status.IGNORED, f"{name} belongs to an attempt that is over: nothing to do.")
+            run: Run | Answer = running(settings, store, state)
+        case MarkerWritten() | ByHand():
+            run = start_from(event, settings, store)
+        case _:
+            return Answer(Status.IGNORED, f"No such event starts {step.name}: {event}")
+    if isinstance(run, Answer):
+        return run
+    sql_run = SqlRun(run, DataApi(client("redshift-data"), settings.workgroup, settings.database), finish)
+    try:
+        if isinstance(event, StatementEnded):
+            return sql_run.advance(ended=event.name.index)
+        if run.resumed and run.age > step.limit:
+            return sql_run.stop(f"It took longer than {in_words(step.limit)} and was ended.")
+        return sql_run.advance()
+    except StepError as error:
+        return run.fail(str(error))
+
+
+@dataclass(frozen=True)
+class SqlRun:
+    """One attempt at a SQL step."""
+
+    run: Run
+    api: DataApi
+    finish: Finish
+
+    def advance(self, ended: int | None = None) -> Answer:
+        """Go as far as it goes now: note what has ended, submit the next statement, or finish.
+
+        ended: index of the statement that the event is about: it has ended, though nothing may be noted of it yet.
+        Raises StepError if a statement failed or its result is not as it must be.
+        """
+        plan = self._plan()
+        total = len(plan.statements)
+        index = self._newest_index(self.run.attempt.number)
+        if index == 0 and self.run.attempt.number > 1:
+            # Two attempts at once would build the same tables.
+            self._cancel(self.run.attempt.number - 1)
+        while True:
+            if index > 0:
+                record = self._settled(plan, index)
+                if record["state"] not in ENDED:
+                    return self._progress(Status.UNDER_WAY, plan, index, "is running")
+                if record["problem"]:
+                    raise StepError(record["problem"])
+            if index == total:
+                counts, outputs = self.finish(self.run, plan)
+                return self.run.succeed({**self._counts(plan), **counts}, outputs)
+            index += 1
+            self._submit(plan, index)
+            if index != ended:
+                return self._progress(Status.STARTED, plan, index, "was submitted")
+
+    def stop(self, why: str) -> Answer:
+        """Cancel the statement that is running and fail with these words."""
+        self._cancel(self.run.attempt.number)
+        return self.run.fail(why)
+
+    def _progress(self, status: Status, plan: Plan, index: int, what: str) -> Answer:
+        name = plan.statements[index - 1].name
+        return self.run.answer(status, f"statement {index} of {len(plan.statements)}, {name}, {what}.")
+
+    def _plan(self) -> Plan:
+        """The attempt's plan, rendered unless it was before. Raises StepError if the input does not allow it."""
+        store, key = self.run.store, self.run.log_key("statements.json")
+        body = store.read_json(key)
+        if body is None:
+            try:
+                context = sql_context(self.run)
+                statements = render_step(self.run.step.name, context)
+            except ValueError as error:
+                raise StepError(str(error)) from error
+            body = Plan(statements, context.previous_month, context.obsolete_months).to_body()
+            if not store.write_json_if(key, body, etag=None):
+                body = store.read_json(key)
+        return Plan.from_body(body)
+
+    def _key(self, attempt: int, name: object) -> str:
+        return names.log_key(self.run.month, self.run.step.name, attempt, f"{name}.json")
+
+    def _newest_index(self, attempt: int) -> int:
+        """Index of the last statement that was submitted, 0 for none."""
+        prefix = names.log_key(self.run.month, self.run.step.name, attempt, "")
+        found = (_RECORD.search(item.key) for item in self.run.store.objects(prefix))
+        return max((int(match[1]) for match in found if match), default=0)
+
+    def _record(self, attempt: int, index: int) -> dict[str, Any]:
+        record: dict[str, Any] = self.run.store.read_json(self._key(attempt, index))
+        return record
+
+    def _submit(self, plan: Plan, index: int) -> None:
+        run, statement = self.run, plan.statements[index - 1]
+        name = StatementName(run.settings.prefix, run.month, run.step.name, index, run.attempt.number)
+        try:
+            statement_id = self.api.submit(name, statement.sql)
+        except StatementRefusedError as error:
+            raise StepError(f"The Data API refused the statement {statement.name} ({error}).") from error
+        record = {
+            "index": index,
+            "name": statement.name,
+            "statement_id": statement_id,
+            "submitted": timestamp(run.now),
+            "state": "SUBMITTED",
+        }
+        run.store.write_json_if(self._key(run.attempt.number, index), record, etag=None)
+
+    def _settled(self, plan: Plan, index: int) -> dict[str, Any]:
+        """What is noted of a statement, once it has been asked for if that is not its end yet."""
+        attempt = self.run.attempt.number
+        record = self._record(attempt, index)
+        if record["state"] in ENDED:
+            return record
+        end = self.api.describe(record["statement_id"])
+        if not end.ended:
+            return record
+        statement = plan.statements[index - 1]
+        rows: list[dict[str, Any]] = []
+        problem = None
+        if end.state != "FINISHED":
+            problem = (
+                f"The statement {statement.name} ({index} of {len(plan.statements)}) {_OUTCOME[end.state]}: {end.error}"
+            )
+        elif statement.expect or statement.record:
+            rows = self.api.result(record["statement_id"]) if end.has_result else []
+            try:
+                problem = check_expectation(statement, rows)
+                counts_of(statement, rows)
+            except ValueError as error:
+                problem = str(error)
+        record |= {"state": end.state, "seconds": end.seconds, "rows": end.rows, "result": rows, "problem": problem}
+        self.run.store.write_json(self._key(attempt, index), record)
+        return record
+
+    def _counts(self, plan: Plan) -> dict[str, Any]:
+        counts: dict[str, Any] = {}
+        for index, statement in enumerate(plan.statements, 1):
+            if statement.record:
+                counts |= counts_of(statement, self._record(self.run.attempt.number, index)["result"])
+        return counts
+
+    def _cancel(self, attempt: int) -> None:
+        index = self._newest_index(attempt)
+        if index > 0 and (record := self._record(attempt, index))["state"] not in ENDED:
+            self.api.cancel(record["statement_id"])
