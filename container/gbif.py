@@ -35,6 +35,8 @@ FEW_QUESTIONS = 3
 """So few are asked one by one: trying the batch call first would cost more."""
 COMPARED_QUESTIONS = 5
 CHECKED_IN_BATCH = 3
+SINGLE_QUESTIONS = 50
+"""How many are asked one by one before progress is told."""
 SAVE_EVERY = 500
 
 GET_TIMEOUT = 15.0
@@ -457,7 +459,7 @@ class Matcher:
         try:
             while open_questions:
                 if len(open_questions) <= FEW_QUESTIONS or self._batch_trusted is False:
-                    self._ask_singly(open_questions[:SAVE_EVERY], refused)
+                    self._ask_singly(open_questions[:SINGLE_QUESTIONS], refused)
                 elif self._batch_trusted is None:
                     self._try_batch(open_questions)
                 else:

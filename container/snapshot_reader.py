@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from container.task import TaskError
 from workflow.snapshot import NEEDED_COLUMNS, Column, kind_of, redshift_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from mypy_boto3_s3 import S3Client
+
+    from workflow.status import Checklist
 
 US = "US"
 TAIL_BYTES = 128 * 1024
@@ -171,13 +174,64 @@ def _describe(columns: list[tuple[str, str]], source: str) -> tuple[Column, ...]
     return tuple(described)
 
 
-def count_keys(
-    s3: S3Client, bucket: str, files: tuple[DataFile, ...], progress: Callable[[int, int], None]
-) -> pa.Table:
+class SnapshotKeys:
     """The distinct (``taxonkey``, ``specieskey``, ``species``) of the US rows, with their number of ``rows``.
 
-    Keys come as strings whatever the snapshot has; a blank key is null. Reads four columns, a batch of rows at a time,
-    and keeps no more than the distinct keys. ``progress`` hears of files done and of their number.
+    Keys are strings whatever the snapshot has; a blank key is null.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.rows: int = pc.sum(table["rows"]).as_py() or 0
+
+    def faulty_share(self, column: str, checklist: Checklist) -> float:
+        """The share of rows (0 to 1) whose key does not fit the checklist.
+
+        A missing ``taxonkey`` is faulty; a missing ``specieskey`` is not, since a row above species rank has none.
+        """
+        fits = pc.match_substring_regex(self._table[column], f"^({checklist.usable})$")
+        fits = fits.fill_null(column == "specieskey")
+        faulty = pc.sum(self._table["rows"].filter(pc.invert(fits))).as_py() or 0
+        return faulty / self.rows if self.rows else 0.0
+
+    def frequent_species(self, number: int) -> list[tuple[str, str]]:
+        """The species with most rows and their ``specieskey``, most frequent first."""
+        named = self._table.filter(pc.field("species").is_valid() & pc.field("specieskey").is_valid())
+        counted = named.group_by(["species", "specieskey"], use_threads=False).aggregate([("rows", "sum")])
+        top = counted.sort_by([("rows_sum", "descending"), ("specieskey", "ascending")]).slice(0, number)
+        return list(zip(top["species"].to_pylist(), top["specieskey"].to_pylist(), strict=True))
+
+    def keys_of(self, species: Collection[str], checklist: Checklist) -> dict[str, set[str]]:
+        """The usable ``specieskey`` values under which each of these species occurs, if it does."""
+        rows = self._table.filter(pc.is_in(self._table["species"], pa.array(sorted(species), pa.string())))
+        keys: dict[str, set[str]] = defaultdict(set)
+        for name, key in zip(rows["species"].to_pylist(), rows["specieskey"].to_pylist(), strict=True):
+            if checklist.is_usable(key):
+                keys[name].add(key)
+        return keys
+
+    def occurring(self, keys: Collection[str]) -> set[str]:
+        """Which of these keys a row has as its ``taxonkey`` or ``specieskey``."""
+        wanted = pa.array(sorted(keys), pa.string())
+        found: set[str] = set()
+        for column in ("taxonkey", "specieskey"):
+            found.update(self._table[column].filter(pc.is_in(self._table[column], wanted)).to_pylist())
+        return found
+
+    def taxon_keys_under(self, species_keys: Collection[str], checklist: Checklist) -> dict[str, str]:
+        """The usable ``taxonkey`` values of rows with one of these ``specieskey`` values, each with its own."""
+        rows = self._table.filter(pc.is_in(self._table["specieskey"], pa.array(sorted(species_keys), pa.string())))
+        pairs = sorted(zip(rows["taxonkey"].to_pylist(), rows["specieskey"].to_pylist(), strict=True), key=str)
+        return {taxon_key: species_key for taxon_key, species_key in pairs if checklist.is_usable(taxon_key)}
+
+
+def count_keys(
+    s3: S3Client, bucket: str, files: tuple[DataFile, ...], progress: Callable[[int, int], None]
+) -> SnapshotKeys:
+    """Read the keys of the US rows.
+
+    Reads four columns, a batch of rows at a time, and keeps no more than the distinct keys. ``progress`` hears of
+    files done and of their number. Raises TaskError if no row is of the US.
     """
     partial: list[pa.Table] = []
     lock = threading.Lock()
@@ -195,7 +249,10 @@ def count_keys(
 
     with _pool(SCAN_THREADS) as pool:
         list(pool.map(count, files))
-    return _merge(partial)
+    keys = SnapshotKeys(_merge(partial))
+    if not keys.rows:
+        raise TaskError(f"No row of the snapshot in s3://{bucket}/ has the countrycode {US}: is it GBIF's, and whole?")
+    return keys
 
 
 def _count_file(s3: S3Client, bucket: str, file: DataFile) -> pa.Table:
