@@ -24,6 +24,13 @@ class TaskError(Exception):
     """The task cannot go on, for a reason that a person can act on: its text goes into the failure marker."""
 
 
+class TaskInterruptedError(BaseException):
+    """The machine is being taken away (SIGTERM): save what the next attempt can use, within seconds.
+
+    No Exception, so that no task takes it for an error of its own.
+    """
+
+
 @dataclass
 class TaskContext:
     """A task module's one argument: ``run(context) -> dict`` with the counts for the marker.

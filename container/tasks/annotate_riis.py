@@ -20,7 +20,7 @@ from workflow.snapshot import Snapshot
 from workflow.status import CHECKLISTS, RANKS, SPECIES_RANK, Checklist, get_checklist
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
 MONTHS_LOOKED_BACK = 12
@@ -118,8 +118,8 @@ def _check_rows(context: TaskContext, rows: int, previous_rows: int | None) -> f
     change = rows / previous_rows - 1
     if not -settings.max_rows_loss <= change <= settings.max_rows_growth:
         text = (
-            f"The snapshot has {rows:,} rows and the last one had {previous_rows:,}: a change of {change:+.1%}, outside "
-            f"{-settings.max_rows_loss:+.0%} to {settings.max_rows_growth:+.0%}."
+            f"The snapshot has {rows:,} rows and the last one had {previous_rows:,}: a change of {change:+.1%}, "
+            f"outside {-settings.max_rows_loss:+.0%} to {settings.max_rows_growth:+.0%}."
         )
         if settings.rows_change_stops:
             raise TaskError(
@@ -156,12 +156,12 @@ def _find_checklist(context: TaskContext, client: GbifClient, register: Register
 # ---------------------------------------------------------------------------- the taxa
 
 
-def _check_doubted(resolutions: Iterable[Resolution], what: str) -> None:
-    doubted = [resolution for resolution in (resolutions := list(resolutions)) if resolution.doubted]
+def _check_doubted(resolutions: Collection[Resolution], what: str) -> None:
+    doubted = [resolution for resolution in resolutions if resolution.doubted]
     if len(doubted) >= FEWEST_DOUBTED and len(doubted) > MOST_DOUBTED_SHARE * len(resolutions):
         raise TaskError(
-            f"GBIF's answers cannot be trusted: {len(doubted)} of {len(resolutions)} on {what} contradict the question, "
-            f"the checklist or the snapshot. The first: {doubted[0].candidate}: {doubted[0].reason}. Try again later; "
+            f"GBIF's answers cannot be trusted: {len(doubted)} of {len(resolutions)} on {what} contradict the "
+            f"question, the checklist or the snapshot. The first: {doubted[0].candidate}: {doubted[0].reason}. Try again later; "
             "if it stays so, ask GBIF's helpdesk."
         )
 
