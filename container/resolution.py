@@ -113,7 +113,7 @@ def judge(question: Question, answer: Answer, checklist: Checklist, kingdom: str
 
 
 def _in_another_kingdom(answer: Answer, kingdom: str) -> bool:
-    """Whether both kingdoms are among the register's, and differ. GBIF's viruses and bacteria have kingdoms of their own."""
+    """Whether both kingdoms are such as the register has, and differ. GBIF puts viruses and bacteria into others."""
     found = answer.at_rank("KINGDOM")
     both = {kingdom.lower(), found.name.lower() if found else ""}
     return len(both) == 2 and both <= _KINGDOMS

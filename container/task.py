@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from workflow.environment import TaskSettings
-from workflow.month import Month
-
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mypy_boto3_s3 import S3Client
+
+    from workflow.environment import TaskSettings
+    from workflow.month import Month
 
 PROGRESS_MARK = "PROGRESS "
 """What a line on standard output begins with that is no log line but a bar's state (the local run draws it)."""

@@ -161,8 +161,8 @@ def _check_doubted(resolutions: Collection[Resolution], what: str) -> None:
     if len(doubted) >= FEWEST_DOUBTED and len(doubted) > MOST_DOUBTED_SHARE * len(resolutions):
         raise TaskError(
             f"GBIF's answers cannot be trusted: {len(doubted)} of {len(resolutions)} on {what} contradict the "
-            f"question, the checklist or the snapshot. The first: {doubted[0].candidate}: {doubted[0].reason}. Try again later; "
-            "if it stays so, ask GBIF's helpdesk."
+            f"question, the checklist or the snapshot. The first: {doubted[0].candidate}: {doubted[0].reason}. Try "
+            "again later; if it stays so, ask GBIF's helpdesk."
         )
 
 
