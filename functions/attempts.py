@@ -179,7 +179,7 @@ class Run:
     @property
     def age(self) -> timedelta:
         """Time since the attempt began."""
-        return timedelta(seconds=self.attempt.age_seconds(self.now))
+        return self.now - self.attempt.start_time
 
     def log_key(self, name: str) -> str:
         """Key of a file in the attempt's log folder."""

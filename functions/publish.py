@@ -2,34 +2,60 @@
 
 from __future__ import annotations
 
-from functions.attempts import Run, StepError
+from typing import TYPE_CHECKING, Any
+
+from functions.attempts import StepError
 from workflow import names
 from workflow.markers import Output
 
+if TYPE_CHECKING:
+    from functions.attempts import Run
+    from functions.store import StoredObject
+
 FORMATS = ("csv", "parquet")
 
+MAY_BE_EMPTY = ("aiannh_counts", "aiannh_x_species_list", "whats_new", "watch_list")
+"""Tables that can have no rows in a sound month. UNLOAD writes no file at all then (since 2019)."""
 
-def publish(run: Run) -> tuple[Output, ...]:
+
+def publish(run: Run) -> tuple[dict[str, Any], tuple[Output, ...]]:
     """Copy ``summary/<month>/<table>/<format>/…`` to ``output/<month>/<table>.<format>`` for every result table.
 
-    Redshift chooses the names of the unloaded objects, so each folder must hold just one. Nothing is copied before all
-    are there. Raises StepError that names the folder otherwise. Gives all that the step left under ``output/``.
+    Redshift chooses the names of the unloaded objects, so each folder must hold just one of this attempt. Nothing is
+    copied before all are there. A table without rows is not published, and counted as ``empty_tables``. Gives counts
+    and all that the step left under ``output/``. Raises StepError that names the folder if one is not as it should be.
     """
-    unloaded = {(table, form): _only_object(run, table, form) for table in names.RESULT_TABLES for form in FORMATS}
-    outputs = []
-    for (table, form), item in unloaded.items():
-        key = names.output_key(run.month, f"{table}.{form}")
-        copied = run.store.copy(item.key, key)
-        outputs.append(Output(key, item.size, copied))
-    return (*outputs, *run.store.objects(names.output_key(run.month, "occurrences/")))
-
-
-def _only_object(run: Run, table: str, form: str) -> Output:
-    folder = names.summary_key(run.month, f"{table}/{form}/")
-    found = [item for item in run.store.objects(folder) if item.size > 0]
-    if len(found) != 1:
-        there = ", ".join(item.key.removeprefix(folder) for item in found) or "none"
-        raise StepError(
-            f"Redshift was to unload one file to s3://{run.store.bucket}/{folder}, there are {len(found)} ({there})."
+    unloaded: dict[str, StoredObject] = {}
+    empty: list[str] = []
+    for table in names.RESULT_TABLES:
+        found = {form: _unloaded(run, table, form) for form in FORMATS}
+        if table in MAY_BE_EMPTY and not any(found.values()):
+            empty.append(table)
+            continue
+        for form, objects in found.items():
+            if len(objects) != 1:
+                there = ", ".join(item.key.rpartition("/")[2] for item in objects) or "none"
+                raise StepError(
+                    f"Redshift was to unload one file to s3://{run.store.bucket}/{_folder(run, table, form)}, "
+                    f"there are {len(objects)} ({there})."
+                )
+            unloaded[names.output_key(run.month, f"{table}.{form}")] = objects[0]
+    outputs = [Output(key, item.size, run.store.copy(item.key, key)) for key, item in unloaded.items()]
+    # What an earlier attempt published of a table that has no rows now.
+    stale = {names.output_key(run.month, f"{table}.{form}") for table in empty for form in FORMATS}
+    if stale:
+        run.store.delete(
+            *[item.key for item in run.store.objects(names.output_key(run.month, "")) if item.key in stale]
         )
-    return found[0]
+    occurrences = run.store.objects(names.output_key(run.month, "occurrences/"))
+    outputs += [Output(item.key, item.size, item.etag) for item in occurrences]
+    return ({"empty_tables": empty} if empty else {}), tuple(outputs)
+
+
+def _folder(run: Run, table: str, form: str) -> str:
+    return names.summary_key(run.month, f"{table}/{form}/")
+
+
+def _unloaded(run: Run, table: str, form: str) -> list[StoredObject]:
+    """What this attempt unloaded: whether CLEANPATH removes an older file when there are no rows is not documented."""
+    return [item for item in run.store.objects(_folder(run, table, form)) if item.modified >= run.attempt.start_time]

@@ -21,4 +21,4 @@ def handler(event: Event) -> Answer:
 
 
 def _finish(run: Run, _: Plan) -> tuple[dict[str, Any], tuple[Output, ...]]:
-    return {}, publish(run) if run.step.name == "aggregate_region" else ()
+    return publish(run) if run.step.name == "aggregate_region" else ({}, ())

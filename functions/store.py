@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from functions.aws import error_code
 from workflow import names
-from workflow.markers import Marker, Output
+from workflow.markers import Marker
 from workflow.month import Month
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ class Attempt:
         """How many attempts, this one with them, there were since ``first``."""
         return self.number - self.first + 1
 
-    def age_seconds(self, now: datetime) -> float:
-        """Seconds since it began."""
-        return (now - datetime.fromisoformat(self.started)).total_seconds()
+    @property
+    def start_time(self) -> datetime:
+        """``started`` as a time."""
+        return datetime.fromisoformat(self.started)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,16 @@ class StoredAttempt:
 
     attempt: Attempt
     etag: str
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as a listing shows it. size: bytes. modified: when it was written, in UTC, to the second."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
 
 
 class Store:
@@ -131,12 +142,12 @@ class Store:
         answer = self.s3.copy_object(Bucket=self.bucket, Key=key, CopySource={"Bucket": self.bucket, "Key": source})
         return answer["CopyObjectResult"]["ETag"].strip('"')
 
-    def objects(self, prefix: str) -> Iterator[Output]:
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
         """Every object under a prefix, in the order of the keys."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         for page in pages:
             for entry in page.get("Contents", ()):
-                yield Output(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+                yield StoredObject(entry["Key"], entry["Size"], entry["ETag"].strip('"'), entry["LastModified"])
 
     def months(self, prefix: str) -> tuple[Month, ...]:
         """The months that have something under ``run/``, ``log/``, ``summary/`` …, in order."""

@@ -73,7 +73,7 @@ def months_to_sweep(store: Store, time: datetime, alive: list[TaskInstance]) -> 
 def needs_call(state: StepState, now: datetime) -> bool:
     """Whether a step should be going on by itself and its function may not know."""
     if state.under_way and state.attempt is not None:
-        return state.attempt.age_seconds(now) > GRACE.total_seconds()
+        return now - state.attempt.start_time > GRACE
     return state.due and state.before is not None and _since(state.before.finished, now) > GRACE
 
 
