@@ -44,11 +44,11 @@ LEFT JOIN state_${month}_building AS state ON state.statefp = SUBSTRING(county.c
 SELECT
     COUNT(*) AS counties,
     COUNT(DISTINCT county_geoid) AS different_keys,
-    SUM(CASE WHEN census_state IS NULL THEN 1 ELSE 0 END) AS without_state,
+    COUNT(CASE WHEN census_state IS NULL THEN 1 END) AS without_state,
     MIN(CASE WHEN census_state IS NULL THEN county_geoid END) AS without_state_example,
-    SUM(CASE WHEN census_county IS NULL THEN 1 ELSE 0 END) AS without_name,
+    COUNT(CASE WHEN census_county IS NULL THEN 1 END) AS without_name,
     MIN(CASE WHEN census_county IS NULL THEN county_geoid END) AS without_name_example,
-    SUM(CASE WHEN geom IS NULL THEN 1 ELSE 0 END) AS without_shape
+    COUNT(CASE WHEN geom IS NULL THEN 1 END) AS without_shape
 FROM county_${month}_building;
 
 -- name: create_aiannh_file
@@ -68,7 +68,7 @@ FROM aiannh_file_${month};
 -- name: check_aiannh
 -- expect: areas >= 1: The AIANNH file ${aiannh_key} has no rows: put the Census Bureau's boundaries of tribal areas in its place.
 -- expect: without_key = 0: The AIANNH file ${aiannh_key} has {without_key} rows without a key (GEOID): put the Census Bureau's boundaries in its place.
-SELECT COUNT(*) AS areas, SUM(CASE WHEN aiannh_geoid IS NULL THEN 1 ELSE 0 END) AS without_key
+SELECT COUNT(*) AS areas, COUNT(CASE WHEN aiannh_geoid IS NULL THEN 1 END) AS without_key
 FROM aiannh_${month}_building;
 
 -- name: create_riis_taxon
@@ -91,10 +91,9 @@ IAM_ROLE DEFAULT FORMAT AS CSV IGNOREHEADER 1 EMPTYASNULL;
 -- expect: unknown = 0: riis_taxa.csv has {unknown} records of another region than AK, HI and L48, of another assessment than introduced and invasive, or without key or id: run annotate_riis again.
 SELECT
     COUNT(*) AS records,
-    SUM(CASE
+    COUNT(*) - COUNT(CASE
         WHEN riis_region IN ('AK', 'HI', 'L48') AND riis_assessment IN ('introduced', 'invasive')
-            AND accepted_key IS NOT NULL AND is_species IS NOT NULL AND riis_occurrence_id IS NOT NULL THEN 0
-        ELSE 1
+            AND accepted_key IS NOT NULL AND is_species IS NOT NULL AND riis_occurrence_id IS NOT NULL THEN 1
     END) AS unknown
 FROM riis_taxon_${month}_building;
 
