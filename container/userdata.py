@@ -10,8 +10,6 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING
 
-from workflow.environment import TaskSettings
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
@@ -56,11 +54,6 @@ class _ShellTemplate(Template):
     delimiter = "%%"
 
 
-def task_environment(settings: TaskSettings) -> dict[str, str]:
-    """The variables of ``settings`` that are the same for every month and attempt: all but TAGGED."""
-    return {variable: value for variable, value in settings.to_environ().items() if variable not in TAGGED}
-
-
 def render_userdata(values: UserdataValues) -> str:
     """The script as cloud-init gets it (not yet in base64).
 
@@ -99,7 +92,7 @@ def render_userdata(values: UserdataValues) -> str:
 
 
 def parse_environment(userdata: str) -> dict[str, str]:
-    """The variables that the script gives the task: ``TASK_APP``, ``AWS_DEFAULT_REGION`` and all ``BISON_*`` but TAGGED.
+    """What the script gives the task: ``TASK_APP``, ``AWS_DEFAULT_REGION`` and the ``BISON_*`` that are not TAGGED.
 
     Raises ValueError if ``userdata`` is none of ours.
     """
