@@ -60,7 +60,8 @@ print("user = \"{AccessKeyId}:{SecretAccessKey}\"\nheader = \"x-amz-security-tok
       --header 'x-amz-content-sha256: UNSIGNED-PAYLOAD' --config <(printf '%s' "$credentials") "$@" "$BUCKET_URL/$key"
 }
 
-exists() { [ "$(s3 "$1" --head --output /dev/null --write-out '%{http_code}')" = 200 ]; }
+# has_marker <success|failure>: whether this attempt left it. Markers of older attempts count for nothing.
+has_marker() { s3 "run/$BISON_MONTH/$BISON_STEP/$1.json" --fail | grep --quiet "\"attempt\": $BISON_ATTEMPT,"; }
 
 # ------------------------------------------------------------------------------------------------------- its last words
 
@@ -78,12 +79,12 @@ print(json.dumps({
 
 finish() {
   if [ -n "$BISON_ATTEMPT" ]; then
-    local run="run/$BISON_MONTH/$BISON_STEP" log="log/$BISON_MONTH/$BISON_STEP/$BISON_ATTEMPT/machine.log"
+    local log="log/$BISON_MONTH/$BISON_STEP/$BISON_ATTEMPT/machine.log"
     say "The end after $SECONDS seconds: $reason"
     docker logs bison-task # what the task said, also where CloudWatch did not get it
     s3 "$log" --fail --upload-file "$LOG" || say "The log could not be uploaded."
-    if [ "$interrupted" = false ] && ! exists "$run/success.json" && ! exists "$run/failure.json"; then
-      s3 "$run/failure.json" --fail --request PUT --header 'content-type: application/json' \
+    if [ "$interrupted" = false ] && ! has_marker success && ! has_marker failure; then
+      s3 "run/$BISON_MONTH/$BISON_STEP/failure.json" --fail --request PUT --header 'content-type: application/json' \
         --data-binary "$(failure_marker "$reason (see $log)")"
     fi
   fi

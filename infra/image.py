@@ -62,11 +62,13 @@ class TaskImage(pulumi.ComponentResource):
         )
         url = repository.repository_url
         cache = pulumi.Output.concat(url, ":", CACHE_TAG)
+        content = context_hash(PROJECT_FOLDER)
         image = docker_build.Image(
             f"{name}-image",
-            tags=[pulumi.Output.concat(url, ":", context_hash(PROJECT_FOLDER)[:16])],
+            tags=[pulumi.Output.concat(url, ":", content[:16])],
             context=docker_build.BuildContextArgs(location=str(PROJECT_FOLDER)),
             dockerfile=docker_build.DockerfileArgs(location=str(PROJECT_FOLDER / "container" / "Dockerfile")),
+            build_args={"REVISION": content},
             platforms=[docker_build.Platform.LINUX_ARM64],
             push=True,
             build_on_preview=False,
@@ -103,7 +105,7 @@ def lifecycle_policy() -> dict[str, object]:
 
 
 def context_hash(folder: Path) -> str:
-    """SHA-256 of the files that the image is made of (what ``container/Dockerfile.dockerignore`` lets through)."""
+    """SHA-256 of the files that the image is made of (what ``.dockerignore`` lets through)."""
     digest = hashlib.sha256()
     for path in context_files(folder):
         content = (folder / path).read_bytes()

@@ -125,7 +125,8 @@ def _sql_statements(step: str, to: FunctionResources) -> list[Statement]:
             allow("s3:GetObject", Resource=_objects(to.bucket, f"{names.SUMMARY}*/{names.SNAPSHOT_JSON}"))
         )
     if step == "aggregate_region":
-        statements.append(allow("s3:PutObject", Resource=_objects(to.bucket, names.OUTPUT)))
+        tables = _objects(to.bucket, f"{names.OUTPUT}*.csv", f"{names.OUTPUT}*.parquet")
+        statements.append(allow("s3:PutObject", "s3:DeleteObject", Resource=tables))
     if step == "delete_obsolete":
         replaced = _objects(to.bucket, names.SUMMARY, f"{names.INPUT}*_annotated_*")
         statements.append(allow("s3:DeleteObject", Resource=replaced))
@@ -168,6 +169,7 @@ def task_policy(bucket: str, gbif_bucket: str, log_group: str, image: str) -> Do
     statements = [
         allow("s3:ListBucket", Resource=bucket),
         allow("s3:GetObject", "s3:PutObject", Resource=_objects(bucket, *data)),
+        allow("s3:DeleteObject", Resource=_objects(bucket, names.RUN)),  # the opposite marker of an older attempt
         allow("s3:ListBucket", Resource=gbif_bucket, Condition={"StringLike": {"s3:prefix": "occurrence/*"}}),
         allow("s3:GetObject", Resource=_objects(gbif_bucket, "occurrence/")),
         allow("logs:CreateLogStream", "logs:PutLogEvents", Resource=f"{log_group}:*"),

@@ -90,10 +90,12 @@ class SpotTasks(pulumi.ComponentResource):
             vpc_id = aws.ec2.get_subnet_output(id=subnet_ids[0], opts=invoke).vpc_id
             return vpc_id, pulumi.Output.from_input(list(subnet_ids))
         vpc_id = aws.ec2.get_vpc_output(default=True, opts=invoke).id.apply(str)
-        filters = [
-            aws.ec2.GetSubnetsFilterArgs(name="vpc-id", values=[vpc_id]),
-            aws.ec2.GetSubnetsFilterArgs(name="default-for-az", values=["true"]),
-        ]
+        filters = vpc_id.apply(
+            lambda vpc_id: [
+                aws.ec2.GetSubnetsFilterArgs(name="vpc-id", values=[vpc_id]),
+                aws.ec2.GetSubnetsFilterArgs(name="default-for-az", values=["true"]),
+            ]
+        )
         return vpc_id, aws.ec2.get_subnets_output(filters=filters, opts=invoke).ids.apply(sorted)
 
     def _launch_template(self, name: str, step: Step, args: SpotTasksArgs) -> aws.ec2.LaunchTemplate:
