@@ -322,8 +322,9 @@ def _ranges(counties: _Counties) -> _Ranges:
     state_names = sorted(set(counties.states))
     state_of = np.array([state_names.index(state) for state in counties.states])
     lives_in = np.array([[state in one.states for state in state_names] for one in species])[:, state_of]
-    people = rng.lognormal(0, 0.9, len(counties.states))  # who record what they see
-    people *= np.array([{"HI": 12.0, "AK": 4.0}.get(state, 1.0) for state in counties.states])
+    # Who record what they see: some counties more than others, and a state with few counties more in each of them.
+    people = rng.lognormal(0, 0.9, len(counties.states)) / np.bincount(state_of)[state_of] ** 0.45
+    people *= np.array([{"CA": 3.0, "HI": 6.0, "AK": 2.5}.get(state, 1.0) for state in counties.states])
     centres = counties.centres()
     weights = np.full(lives_in.shape, 0.12)
     for _ in range(3):

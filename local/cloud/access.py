@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from moto.iam.models import iam_backends
@@ -38,14 +38,15 @@ class Permission:
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever signed a request. documents: policies; None for the operator, who may do anything."""
+    """Whoever signed a request. user_id: ``aws:userid``. documents: policies; None for the operator, who may do anything."""
 
     arn: str
+    user_id: str
     documents: tuple[Document, ...] | None
 
 
-OPERATOR = Caller(f"arn:{PARTITION}:iam::{ACCOUNT}:root", None)
-ANYBODY = Caller("anonymous", ())
+OPERATOR = Caller(f"arn:{PARTITION}:iam::{ACCOUNT}:root", ACCOUNT, None)
+ANYBODY = Caller("anonymous", "", ())
 
 
 def assumed_role(access_key_id: str, session_token: str | None) -> Caller:
@@ -54,7 +55,7 @@ def assumed_role(access_key_id: str, session_token: str | None) -> Caller:
         if session.access_key_id == access_key_id and session.session_token == session_token:
             role = session.role_arn.rsplit("/", 1)[-1]
             arn = f"arn:{PARTITION}:sts::{ACCOUNT}:assumed-role/{role}/{session.session_name}"
-            return Caller(arn, role_documents(role))
+            return Caller(arn, session.user_id, role_documents(role))
     raise AccessDenied("The security token included in the request is invalid.")
 
 
@@ -72,7 +73,8 @@ def authorize(caller: Caller, permissions: Iterable[Permission], resource_polici
     Raises AccessDenied that names who, what and on what, as AWS does.
     """
     resource_policies = tuple(resource_policies)
-    for permission in permissions:
+    for needed in permissions:
+        permission = replace(needed, context={**needed.context, "aws:userid": (caller.user_id,)})
         denied = is_denied((*(caller.documents or ()), *resource_policies), permission)
         allowed = caller.documents is None or is_allowed(caller.documents, permission)
         if denied or not allowed:
@@ -91,14 +93,20 @@ def is_denied(documents: Iterable[Document], permission: Permission) -> bool:
     return any(_applies(statement, permission) for statement in _statements(documents, "Deny"))
 
 
-def trusts(trust_policy: Document, service: str) -> bool:
-    """Whether a role's trust policy lets an AWS service (``lambda.amazonaws.com``) assume it."""
-    for statement in _statements([trust_policy], "Allow"):
-        principal = statement.get("Principal", {})
-        services = _as_list(principal.get("Service", ())) if isinstance(principal, Mapping) else ()
-        if "sts:AssumeRole" in _as_list(statement.get("Action", ())) and service in services:
-            return True
-    return False
+def trusts(trust_policy: Document, service: str, source_arn: str | None = None) -> bool:
+    """Whether a role's trust policy lets an AWS service (``lambda.amazonaws.com``) assume it.
+
+    source_arn: what of this account the service acts for, where AWS names it.
+    """
+    context: dict[str, tuple[str, ...]] = {"aws:sourceaccount": (ACCOUNT,)}
+    if source_arn is not None:
+        context["aws:sourcearn"] = (source_arn,)
+    return any(
+        "sts:AssumeRole" in _as_list(statement["Action"])
+        and service in _as_list(statement["Principal"].get("Service", ()))
+        and conditions_hold(statement.get("Condition", {}), context)
+        for statement in _statements([trust_policy], "Allow")
+    )
 
 
 def parse_document(text: str) -> Any:
@@ -171,8 +179,19 @@ def _condition_holds(operator: str, key: str, expected: list[str], context: Mapp
         raise NotImplementedError(f"A policy has the condition operator {operator}, which the local run cannot evaluate.")
     if actual is None:
         return optional or negated or quantifier == "ForAllValues"
-    matches = [any(compare(value, found) for value in expected) != negated for found in actual]
+    wanted = [_VARIABLE.sub(lambda match: _value_of(match[1], context), value) for value in expected]
+    matches = [any(compare(value, found) for value in wanted) != negated for found in actual]
     return any(matches) if quantifier == "ForAnyValue" else all(matches)
+
+
+_VARIABLE = re.compile(r"\$\{([^}]+)\}")
+
+
+def _value_of(variable: str, context: Mapping[str, tuple[str, ...]]) -> str:
+    values = context.get(variable.lower())
+    if values is None or len(values) != 1:
+        raise NotImplementedError(f"A policy has the variable ${{{variable}}}, which the local run does not know.")
+    return values[0]
 
 
 def _as_list(value: Any) -> Iterable[Any]:

@@ -82,8 +82,11 @@ def _s3_parameters(request: Request, operation: str) -> dict[str, Any]:
 # ---------------------------------------------------------------------------- what AWS asks for
 
 
-def permissions(call: Call, workgroups: Mapping[str, str]) -> list[Permission]:
-    """What the caller of ``call`` must be allowed; ``workgroups`` has the ARN of each Redshift workgroup by name.
+def permissions(call: Call, workgroups: Mapping[str, str], statement_owner: str) -> list[Permission]:
+    """What the caller of ``call`` must be allowed.
+
+    workgroups: ARN of each Redshift workgroup by name. statement_owner: ``aws:userid`` of who submitted the statement
+    that the call is about.
 
     An operation without a rule of its own needs ``<service>:<operation>`` on ``*``, so that a policy for it which is
     tighter than that fails here rather than pass unseen: add its rule below.
@@ -96,6 +99,9 @@ def permissions(call: Call, workgroups: Mapping[str, str]) -> list[Permission]:
             Permission(f"redshift-data:{call.operation}", workgroup),
             Permission("redshift-serverless:GetCredentials", workgroup),
         ]
+    if call.service == "redshift-data" and "Id" in call.parameters:
+        context = {"redshift-data:statement-owner-iam-userid": (statement_owner,)}
+        return [Permission(f"redshift-data:{call.operation}", "*", context)]
     rule = _RULES.get((call.service, call.operation))
     return rule(call.parameters) if rule else [Permission(f"{call.service}:{call.operation}")]
 

@@ -22,7 +22,7 @@ from moto.s3.models import s3_backends
 from local.cloud import access
 from local.cloud.access import ACCOUNT, PARTITION, REGION
 from local.cloud.endpoint import OPERATOR_KEY_ID, OPERATOR_SECRET, DataApi, Endpoint
-from local.cloud.events import Event, object_created
+from local.cloud.events import Event, Schedule, make_event, object_created
 from local.cloud.functions import Function, environment
 from local.cloud.instances import CODE_ROOT, Instances
 from local.cloud.program import Program, execute
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("bison.local.cloud")
 
-LAMBDA, EC2, EVENTS, SCHEDULER = (f"{name}.amazonaws.com" for name in ("lambda", "ec2", "events", "scheduler"))
+LAMBDA, EC2, EVENTS, SCHEDULER, REDSHIFT = (
+    f"{name}.amazonaws.com" for name in ("lambda", "ec2", "events", "scheduler", "redshift")
+)
 
 _CREATED = {
     "s3:ObjectCreated:Put": "PutObject",
@@ -56,7 +58,7 @@ class DeliveryError(Exception):
 class Listener(Protocol):
     """Who watches a cloud. May be called from any thread."""
 
-    def object_written(self, bucket: str, key: str, content: Path | bytes) -> None:
+    def object_written(self, bucket: str, key: str, content: bytes) -> None:
         """An object was created or replaced."""
 
     def object_deleted(self, bucket: str, key: str) -> None:
@@ -77,7 +79,7 @@ class Cloud:
 
     main: the Pulumi program. stack, config: what it is executed with. data_api: makes Redshift's Data API, given the
     cloud. public_bucket: GBIF's. logs: folder for the tasks' output. deliver_twice: each event and each invocation
-    comes a second time, as AWS may do.
+    comes a second time, as AWS may do. answers: what each function returned last.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Cloud:
     ) -> None:
         self.listener = listener
         self.program = Program()
+        self.answers: dict[str, Any] = {}
         self._make_data_api = data_api
         self._public_bucket = public_bucket
         self._config, self._stack, self._main = config, stack, main
@@ -135,7 +138,9 @@ class Cloud:
             self._endpoint.bucket_policies.update(self.program.bucket_policies)
             self._endpoint.on_invoke = self._invoked
             self._endpoint.after_ec2 = self._instances.observe
-            self._endpoint.data_api = _Watched(self._make_data_api(self), self._statements)
+            data_api = self._make_data_api(self)
+            stack.callback(data_api.close)
+            self._endpoint.data_api = _Watched(data_api, self._statements)
             stack.callback(self._instances.stop)
             self._exit = stack.pop_all()
         return self
@@ -152,23 +157,21 @@ class Cloud:
                 self._clients[service] = boto3.session.Session().client(service)
             return self._clients[service]
 
-    def client_as(self, role_arn: str, service: str, principal: str) -> Any:
-        """A client with a role's rights, which ``principal`` (``redshift.amazonaws.com``) must be trusted with."""
-        variables = self.credentials(role_arn, principal)
+    def warehouse_client(self) -> Any:
+        """An S3 client with the rights of Redshift's default role, as COPY, UNLOAD and Spectrum have them."""
+        variables = self.credentials(self.program.warehouse_role, REDSHIFT)
         return boto3.session.Session(
             aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
             aws_session_token=variables["AWS_SESSION_TOKEN"],
-        ).client(service)
+        ).client("s3")
 
     def credentials(self, role_arn: str, principal: str) -> dict[str, str]:
         """Environment variables with which an AWS client acts as the role.
 
         Raises DeliveryError if the role's trust policy does not name ``principal``.
         """
-        role = iam_backends[ACCOUNT][PARTITION].get_role_by_arn(role_arn)
-        if not access.trusts(access.parse_document(role.assume_role_policy_document), principal):
-            raise DeliveryError(f"{role_arn} cannot be assumed by {principal}: its trust policy does not name it.")
+        self._check_trust(role_arn, principal)
         given = self.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="local")["Credentials"]
         return self._variables(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
 
@@ -190,17 +193,21 @@ class Cloud:
         """Every key of a bucket."""
         return sorted(s3_backends[ACCOUNT][PARTITION].get_bucket(bucket).keys)
 
-    def fire(self, schedule: str, scheduled: datetime) -> None:
+    def fire(self, schedule: Schedule, scheduled: datetime) -> None:
         """Let a schedule's time come. Raises DeliveryError if Scheduler's role may not invoke the target."""
-        found = self.program.schedules[schedule]
-        function = self._function(found.target.arn, f"Schedule {schedule}")
-        role = iam_backends[ACCOUNT][PARTITION].get_role_by_arn(found.role)
-        if not access.trusts(access.parse_document(role.assume_role_policy_document), SCHEDULER):
-            raise DeliveryError(f"{found.role} cannot be assumed by {SCHEDULER}: its trust policy does not name it.")
+        function = self._function(schedule.target.arn, f"Schedule {schedule.name}")
+        role = self._check_trust(schedule.role, SCHEDULER, schedule.group_arn)
         needed = access.Permission("lambda:InvokeFunction", function.arn)
-        if not access.is_allowed(access.role_documents(role.name), needed):
-            raise DeliveryError(f"Schedule {schedule} may not invoke {function.name}: its role lacks {needed.action}.")
-        self._put(_Invocation(function.name, found.event(scheduled)))
+        if not access.is_allowed(access.role_documents(role), needed):
+            raise DeliveryError(f"Schedule {schedule.name} may not invoke {function.name}: {role} lacks {needed.action}.")
+        self._put(_Invocation(function.name, schedule.event(scheduled)))
+
+    def schedule_of(self, function: str) -> Schedule:
+        """The enabled schedule that starts a function. Raises LookupError if there is none."""
+        for schedule in self.program.schedules.values():
+            if schedule.enabled and schedule.target.arn == self.program.functions[function].arn:
+                return schedule
+        raise LookupError(f"The program has no schedule for {function}.")
 
     def invoke(self, function: str, event: Any) -> None:
         """Invoke a function asynchronously, as a person would by hand."""
@@ -210,10 +217,10 @@ class Cloud:
         """Put an event of an AWS service on the default bus."""
         self._put(event)
 
-    def statement_ended(self, event: Event) -> None:
-        """Publish a statement's status event, and know it as ended."""
-        self._put(event)
-        self._ended_statements.add(event["detail"]["statementId"])
+    def statement_ended(self, detail: Mapping[str, Any]) -> None:
+        """Publish a statement's status event, and know it as ended. May be called from any thread."""
+        self._put(make_event("aws.redshift-data", "Redshift Data Statement Status Change", detail))
+        self._ended_statements.add(detail["statementId"])
 
     def run_until_idle(self) -> None:
         """Deliver events until none is left and nothing is under way that could bring one.
@@ -230,11 +237,18 @@ class Cloud:
                     return
                 continue
             if isinstance(delivery, _Invocation):
-                self.program.functions[delivery.function].run(delivery.event)
+                self._run(self.program.functions[delivery.function], delivery.event)
             else:
                 self._deliver(delivery)
 
     # ------------------------------------------------------------------------ inside
+
+    def _check_trust(self, role_arn: str, principal: str, source_arn: str | None = None) -> str:
+        """The role's name. Raises DeliveryError if AWS would not let ``principal`` assume it."""
+        role = iam_backends[ACCOUNT][PARTITION].get_role_by_arn(role_arn)
+        if not access.trusts(access.parse_document(role.assume_role_policy_document), principal, source_arn):
+            raise DeliveryError(f"{role_arn} cannot be assumed by {principal}: its trust policy does not allow it.")
+        return str(role.name)
 
     def _busy(self) -> bool:
         return bool(self._statements - self._ended_statements) or self._instances.running
@@ -259,7 +273,10 @@ class Cloud:
                         f"Rule {rule.name} may not invoke {function.name}: the program gives it no aws.lambda_.Permission."
                     )
                 LOG.info("%s -> %s", event["detail-type"], function.name)
-                function.run(event if target.input is None else access.parse_document(target.input))
+                self._run(function, event if target.input is None else access.parse_document(target.input))
+
+    def _run(self, function: Function, event: Any) -> None:
+        self.answers[function.name] = function.run(event)
 
     def _function(self, arn: str, source: str) -> Function:
         for function in self.program.functions.values():
@@ -282,7 +299,8 @@ class Cloud:
             self._put(object_created(bucket.name, key.name, key.size, etag, _CREATED[event_name]))
 
     def _variables(self, key_id: str, secret: str, token: str | None = None) -> dict[str, str]:
-        without_proxy = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1")))
+        # Through a proxy, the endpoint on 127.0.0.1 would be the proxy's own machine.
+        without_proxy = ",".join(dict.fromkeys([*filter(None, os.environ.get("NO_PROXY", "").split(",")), "127.0.0.1"]))
         variables = {
             "AWS_ACCESS_KEY_ID": key_id,
             "AWS_SECRET_ACCESS_KEY": secret,
@@ -304,9 +322,9 @@ class _Watched:
         self._data_api = data_api
         self._statements = statements
 
-    def execute_statement(self, **parameters: Any) -> Mapping[str, Any]:
-        answer = self._data_api.execute_statement(**parameters)
-        if parameters.get("WithEvent"):
+    def execute_statement(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        answer = self._data_api.execute_statement(request)
+        if request.get("WithEvent"):
             self._statements.add(answer["Id"])
         return answer
 

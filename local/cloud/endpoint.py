@@ -7,7 +7,6 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from xml.sax.saxutils import escape
 
@@ -17,7 +16,6 @@ from moto.moto_server.werkzeug_app import (
     MotoRequestHandler,
     create_backend_app,
 )
-from moto.s3.models import s3_backends
 from werkzeug.exceptions import NotFound
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
@@ -26,6 +24,7 @@ from local.cloud import access, calls
 from local.cloud.access import AccessDenied, Caller, Permission
 from local.cloud.calls import Call
 from local.cloud.public_bucket import PublicBucket, s3_error
+from local.warehouse import WarehouseError
 
 if TYPE_CHECKING:
     from moto.core.request import Request
@@ -38,26 +37,28 @@ OPERATOR_SECRET = "opens-nothing"  # noqa: S105 -- nobody but this process's own
 
 
 class DataApi(Protocol):
-    """Redshift's Data API: takes and returns what botocore calls the operations' input and output."""
+    """Redshift's Data API: each operation takes the request's members and returns the answer's."""
 
-    def execute_statement(self, **parameters: Any) -> Mapping[str, Any]: ...
-    def describe_statement(self, **parameters: Any) -> Mapping[str, Any]: ...
-    def get_statement_result(self, **parameters: Any) -> Mapping[str, Any]: ...
-    def list_statements(self, **parameters: Any) -> Mapping[str, Any]: ...
-    def cancel_statement(self, **parameters: Any) -> Mapping[str, Any]: ...
+    def execute_statement(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
+    def describe_statement(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
+    def get_statement_result(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
+    def list_statements(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
+    def cancel_statement(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
+    def close(self) -> None: ...
 
 
 class Endpoint:
     """The server. Its attributes say who answers what moto does not.
 
-    data_api: Redshift's Data API, by operation. workgroups: ARN of each Redshift workgroup by name. public_buckets:
-    by name. bucket_policies: policy documents by bucket name. on_invoke: takes the function's name and the event of
+    data_api: Redshift's Data API, by operation. workgroups: ARN of each Redshift workgroup by name.
+    statement_owners: who submitted each statement. public_buckets: by name. bucket_policies: policy documents by bucket name. on_invoke: takes the function's name and the event of
     an asynchronous Invoke. after_ec2: is called when moto has answered EC2.
     """
 
     def __init__(self) -> None:
         self.data_api: DataApi | None = None
         self.workgroups: dict[str, str] = {}
+        self.statement_owners: dict[str, str] = {}
         self.public_buckets: dict[str, PublicBucket] = {}
         self.bucket_policies: dict[str, Mapping[str, Any]] = {}
         self.on_invoke: Callable[[str, Any], None] = _nobody_invokes
@@ -106,7 +107,7 @@ class Endpoint:
         if call.service == "s3" and (bucket := self.public_buckets.get(call.parameters["Bucket"])):
             return bucket.answer(call.operation, call.parameters["Key"], request)
         if call.service == "redshift-data" and self.data_api is not None:
-            return _data_api_answer(self.data_api, call)
+            return self._data_api_answer(self.data_api, caller, call)
         if (call.service, call.operation) == ("lambda", "Invoke"):
             return self._invoke(call)
         response = self._ask_moto(request)
@@ -121,7 +122,9 @@ class Endpoint:
         if caller is access.ANYBODY and bucket in self.public_buckets:
             return
         policies = [self.bucket_policies[bucket]] if bucket in self.bucket_policies else []
-        needed = calls.permissions(call, self.workgroups) if caller is not access.OPERATOR else []
+        # A statement of an earlier process is nobody's: its caller hears that it is not there.
+        owner = self.statement_owners.get(call.parameters.get("Id", ""), caller.user_id)
+        needed = [] if caller is access.OPERATOR else calls.permissions(call, self.workgroups, owner)
         access.authorize(caller, needed, policies)
         if caller is access.ANYBODY:
             raise AccessDenied("The request is not signed.")
@@ -148,6 +151,24 @@ class Endpoint:
             return _json_error(404, "ResourceNotFoundException", f"Function not found: {name}")
         return Response(b"", status=202)
 
+    def _data_api_answer(self, data_api: DataApi, caller: Caller, call: Call) -> Response:
+        operations: dict[str, Callable[..., Mapping[str, Any]]] = {
+            "ExecuteStatement": data_api.execute_statement,
+            "DescribeStatement": data_api.describe_statement,
+            "GetStatementResult": data_api.get_statement_result,
+            "ListStatements": data_api.list_statements,
+            "CancelStatement": data_api.cancel_statement,
+        }
+        if call.operation not in operations:
+            return _json_error(400, "UnknownOperationException", f"The local run has no {call.operation}.")
+        try:
+            answer = operations[call.operation](call.parameters)
+        except WarehouseError as error:
+            return _json_error(400, error.code, str(error))
+        if call.operation == "ExecuteStatement":
+            self.statement_owners.setdefault(answer["Id"], caller.user_id)
+        return Response(json.dumps(answer), mimetype="application/x-amz-json-1.1")
+
     def _ask_moto(self, request: Request) -> Response:
         body = request.get_data()
         environ = {**request.environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
@@ -156,11 +177,6 @@ class Endpoint:
             del environ[key]
         with self._moto_lock:
             return Response.from_app(self._moto, environ, buffered=True)
-
-    def stored_object(self, bucket: str, key: str) -> bytes | None:
-        """An object's content straight from moto, for the local run itself."""
-        found = s3_backends[access.ACCOUNT][access.PARTITION].get_object(bucket, key)
-        return bytes(found.value) if found is not None else None
 
 
 class _RequestHandler(MotoRequestHandler):
@@ -181,30 +197,6 @@ def _caller(signer: tuple[str, str | None, str] | None) -> Caller:
         return access.ANYBODY
     key_id, session_token, _ = signer
     return access.OPERATOR if key_id == OPERATOR_KEY_ID else access.assumed_role(key_id, session_token or "")
-
-
-def _data_api_answer(data_api: DataApi, call: Call) -> Response:
-    operations: dict[str, Callable[..., Mapping[str, Any]]] = {
-        "ExecuteStatement": data_api.execute_statement,
-        "DescribeStatement": data_api.describe_statement,
-        "GetStatementResult": data_api.get_statement_result,
-        "ListStatements": data_api.list_statements,
-        "CancelStatement": data_api.cancel_statement,
-    }
-    if call.operation not in operations:
-        return _json_error(400, "UnknownOperationException", f"The local run has no {call.operation}.")
-    try:
-        answer = operations[call.operation](**call.parameters)
-    except DataApiError as error:
-        return _json_error(400, error.code, str(error))
-    body = json.dumps(answer, default=_epoch_seconds)
-    return Response(body, mimetype="application/x-amz-json-1.1")
-
-
-def _epoch_seconds(value: object) -> float:
-    if isinstance(value, datetime):
-        return value.timestamp()
-    raise TypeError(f"{value!r} has no place in an answer of the Data API.")
 
 
 def _json_error(status: int, code: str, message: str) -> Response:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
+import re
 import uuid
-from collections.abc import Mapping
+from calendar import monthrange
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +14,7 @@ from typing import Any
 from moto.events.models import EventPattern
 
 from local.cloud.access import ACCOUNT, REGION
-
-LOG = logging.getLogger("bison.local.events")
+from workflow.month import Month
 
 Event = dict[str, Any]
 
@@ -88,9 +88,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A schedule of EventBridge Scheduler; role: what it invokes its target as."""
+    """A schedule of EventBridge Scheduler. role: ARN of what it invokes its target as."""
 
     name: str
+    group_arn: str
     expression: str
     target: Target
     role: str
@@ -102,3 +103,35 @@ class Schedule:
             "<aws.scheduler.scheduled-time>", scheduled.strftime("%Y-%m-%dT%H:%M:%SZ")
         )
         return json.loads(text)
+
+    def times(self, month: Month) -> Iterator[datetime]:
+        """When a ``cron(…)`` schedule fires in a month, in its own time zone's clock time.
+
+        Raises ValueError for a form of expression that is not read here.
+        """
+        match = re.fullmatch(r"cron\((\S+) (\S+) (\S+) \* \? \*\)", self.expression)
+        if match is None:
+            raise ValueError(f"Schedule {self.name}: {self.expression} is no cron expression over minute, hour and day.")
+        minutes, hours, days = (
+            _cron_field(text, *limits) for text, limits in zip(match.groups(), ((0, 59), (0, 23), (1, 31)), strict=True)
+        )
+        last_day = monthrange(month.year, month.month)[1]
+        for day in (day for day in days if day <= last_day):
+            for hour in hours:
+                for minute in minutes:
+                    yield datetime(month.year, month.month, day, hour, minute, tzinfo=UTC)
+
+
+def _cron_field(text: str, first: int, last: int) -> list[int]:
+    """``*``, ``12``, ``2-31``, ``0/40`` and lists of these."""
+    values: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", part)
+        if match is None:
+            raise ValueError(f"{text!r} in a cron expression is not read here.")
+        start, end, step = match.groups()
+        begin = first if start is None else int(start)
+        # A single number without a step is just that; with one it goes on to the end.
+        stop = int(end) if end else last if start is None or step else begin
+        values.update(range(begin, stop + 1, int(step or 1)))
+    return sorted(values)

@@ -49,22 +49,21 @@ class Function:
     def may_be_invoked_by(self, principal: str, source_arn: str) -> bool:
         return any(who == principal and source in (None, source_arn) for who, source in self.principals)
 
-    def run(self, event: Any) -> None:
-        """Run the handler as Lambda does for an asynchronous event: up to three times.
+    def run(self, event: Any) -> Any:
+        """Run the handler as Lambda does for an asynchronous event, up to three times, and return its answer.
 
         Raises FunctionFailed after the third failure.
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self._run_once(event)
+                return self._run_once(event)
             except Exception as error:
                 LOG.exception("%s failed (attempt %d of %d) with %s", self.name, attempt, ATTEMPTS, event)
                 if attempt == ATTEMPTS:
                     raise FunctionFailed(self.name, error) from error
-            else:
-                return
+        raise AssertionError("unreachable")
 
-    def _run_once(self, event: Any) -> None:
+    def _run_once(self, event: Any) -> Any:
         # functions.aws makes its clients anew where the environment differs, as each function's process does in AWS.
         with environment({**self.environment, **self.credentials, "AWS_LAMBDA_FUNCTION_NAME": self.name}):
             module_name, _, function_name = self.handler.rpartition(".")
@@ -77,7 +76,7 @@ class Function:
                 aws_request_id="local",
                 get_remaining_time_in_millis=lambda: self.timeout * 1000,
             )
-            handler(event, context)
+            return handler(event, context)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ class Program:
     """What the program asked for, as far as the local run acts on it.
 
     functions and schedules by name; rules by name, targets by their rule's name; workgroups: ARN by name;
+    warehouse_role: ARN of Redshift's default role;
     bucket_policies by bucket; templates: launch templates' names; outputs: what the program exports.
     """
 
@@ -50,6 +51,7 @@ class Program:
     targets: dict[str, list[Target]] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     workgroups: dict[str, str] = field(default_factory=dict)
+    warehouse_role: str = ""
     bucket_policies: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     templates: list[str] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -116,12 +118,15 @@ class _Makers(mocks.Mocks):
 
     def call(self, args: mocks.MockCallArgs) -> Any:
         try:
-            return _INVOKES[args.token](_plain(args.args))
-        except KeyError:
-            self.failure = self.failure or UnknownResourceError(
-                f"The program looks up {args.token}, which the local run cannot answer: add it in local/cloud/program.py."
-            )
-            raise self.failure from None
+            if args.token not in _INVOKES:
+                raise UnknownResourceError(
+                    f"The program looks up {args.token}, which the local run cannot answer: "
+                    "add it in local/cloud/program.py."
+                )
+            return _INVOKES[args.token](self, _plain(args.args))
+        except BaseException as error:
+            self.failure = self.failure or error
+            raise
 
 
 def _plain(value: Any) -> Any:
@@ -297,14 +302,16 @@ def _schedule(makers: _Makers, name: str, inputs: Inputs) -> Made:
         State=inputs.get("state", "ENABLED"),
         Target={"Arn": target["arn"], "RoleArn": target["roleArn"], "Input": target.get("input", "{}")},
     )
+    group_name = inputs.get("groupName", "default")
     makers.program.schedules[schedule] = Schedule(
-        schedule,
-        inputs["scheduleExpression"],
-        Target(target["arn"], target.get("input")),
-        target["roleArn"],
-        inputs.get("state", "ENABLED") == "ENABLED",
+        name=schedule,
+        group_arn=arn("scheduler", f"schedule-group/{group_name}"),
+        expression=inputs["scheduleExpression"],
+        target=Target(target["arn"], target.get("input")),
+        role=target["roleArn"],
+        enabled=inputs.get("state", "ENABLED") == "ENABLED",
     )
-    return f"{inputs.get('groupName', 'default')}/{schedule}", {"name": schedule, "arn": made["ScheduleArn"]}
+    return f"{group_name}/{schedule}", {"name": schedule, "arn": made["ScheduleArn"]}
 
 
 def _launch_template(makers: _Makers, name: str, inputs: Inputs) -> Made:
@@ -404,7 +411,8 @@ def _workgroup(makers: _Makers, _name: str, inputs: Inputs) -> Made:
     return workgroup, {"arn": workgroup_arn, "workgroupId": workgroup_arn.rsplit("/", 1)[-1]}
 
 
-def _namespace(_makers: _Makers, _name: str, inputs: Inputs) -> Made:
+def _namespace(makers: _Makers, _name: str, inputs: Inputs) -> Made:
+    makers.program.warehouse_role = inputs["defaultIamRoleArn"]
     namespace_arn = arn("redshift-serverless", "namespace/00000000-0000-4000-8000-000000000002")
     return inputs["namespaceName"], {
         "arn": namespace_arn,
@@ -455,6 +463,13 @@ _MAKERS: dict[str, Callable[[_Makers, str, Inputs], Made]] = {
 
 _REMEMBERED = (
     "pulumi:providers:",
+    # What DuckDB needs none of: the catalog of external tables, rights inside the database, its purse.
+    "aws:glue/catalogDatabase:",
+    "aws:redshiftdata/statement:",
+    "aws:redshiftserverless/usageLimit:",
+    # For events that go astray: the local run stops at the first one instead.
+    "aws:sqs/queuePolicy:",
+    "aws:lambda/functionEventInvokeConfig:",
     # The bucket's keeping: nothing in a month depends on it.
     "aws:s3/bucketLifecycleConfiguration:",
     "aws:s3/bucketOwnershipControls:",
@@ -464,18 +479,29 @@ _REMEMBERED = (
 )
 """Types (or what they begin with) that are only remembered."""
 
-_INVOKES: dict[str, Callable[[Inputs], Outputs]] = {
-    "aws:index/getCallerIdentity:getCallerIdentity": lambda _: {
+def _get_vpc(makers: _Makers, arguments: Inputs) -> Outputs:
+    if not arguments.get("default"):
+        raise UnknownResourceError("The program looks up a VPC that is not the default one: it is not on this machine.")
+    filters = [{"Name": "is-default", "Values": ["true"]}]
+    (vpc,) = makers.client("ec2").describe_vpcs(Filters=filters)["Vpcs"]
+    return {"id": vpc["VpcId"], "arn": arn("ec2", f"vpc/{vpc['VpcId']}"), "cidrBlock": vpc["CidrBlock"]}
+
+
+def _get_subnets(makers: _Makers, arguments: Inputs) -> Outputs:
+    filters = [{"Name": each["name"], "Values": each["values"]} for each in arguments.get("filters", ())]
+    found = makers.client("ec2").describe_subnets(Filters=filters)["Subnets"]
+    return {"ids": sorted(subnet["SubnetId"] for subnet in found), "id": REGION}
+
+
+_INVOKES: dict[str, Callable[[_Makers, Inputs], Outputs]] = {
+    "aws:index/getCallerIdentity:getCallerIdentity": lambda *_: {
         "accountId": ACCOUNT,
         "arn": f"arn:{PARTITION}:iam::{ACCOUNT}:root",
         "id": ACCOUNT,
         "userId": ACCOUNT,
     },
-    "aws:index/getRegion:getRegion": lambda _: {"region": REGION, "name": REGION, "id": REGION},
-    "aws:index/getPartition:getPartition": lambda _: {"partition": PARTITION, "dnsSuffix": "amazonaws.com"},
-    "aws:ecr/getAuthorizationToken:getAuthorizationToken": lambda _: {
-        "userName": "AWS",
-        "password": "local",
-        "proxyEndpoint": f"https://{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com",
-    },
+    "aws:index/getRegion:getRegion": lambda *_: {"region": REGION, "name": REGION, "id": REGION},
+    "aws:index/getPartition:getPartition": lambda *_: {"partition": PARTITION, "dnsSuffix": "amazonaws.com"},
+    "aws:ec2/getVpc:getVpc": _get_vpc,
+    "aws:ec2/getSubnets:getSubnets": _get_subnets,
 }

@@ -138,7 +138,7 @@ class Engine:
         """DuckDB drops one table at a time, and calls an external table a view."""
         self._connection.begin()
         try:
-            for table in [statement.this, *statement.expressions]:
+            for table in statement.args["tables"]:
                 schema, name = table.db or "public", table.name
                 (found,) = self._query(
                     "SELECT COUNT(*) FROM duckdb_views() WHERE schema_name = ? AND view_name = ?", [schema, name]
