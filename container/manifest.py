@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -124,8 +124,9 @@ class Citations:
 class Manifest:
     """``output/<month>/manifest.json``; each member is one of the file's.
 
-    month: ``2026_11_01``. previous_month: the month that whats_new compares with, or None.
-    licenses: US rows by licence (``CC_BY_4_0``). presence_thresholds: of the statistics. code: of calc_stats.
+    month: ``2026_11_01``. previous_month: the month that whats_new compares with, or None. code: of calc_stats.
+    licenses: US rows by licence (``CC_BY_4_0``). presence_thresholds: of the statistics.
+    empty_tables: results without a row this month, so that there is no file of them.
     steps: in their order, calc_stats last, finished when the manifest was written.
     """
 
@@ -138,6 +139,7 @@ class Manifest:
     licenses: dict[str, int]
     register: Register
     presence_thresholds: tuple[int, ...]
+    empty_tables: tuple[str, ...]
     steps: tuple[StepRun, ...]
     citations: Citations
 
@@ -146,8 +148,8 @@ class Manifest:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False)
 
 
-def make_manifest(context: TaskContext, previous_month: str | None) -> Manifest:
-    """Read the month's markers and the snapshot's description, and add up.
+def make_manifest(context: TaskContext) -> Manifest:
+    """Read the month's markers and the snapshot's description, and add up. The steps are those before this one.
 
     Raises TaskError if a marker or a count is missing, or if rows got lost or doubled on the way.
     """
@@ -159,6 +161,7 @@ def make_manifest(context: TaskContext, previous_month: str | None) -> Manifest:
     snapshot = Snapshot.from_json(snapshot_text)
     create, assign = markers["create_bison"], markers["assign_riis"]
     intersect, annotate = markers["intersect_bison"], markers["annotate_riis"]
+    aggregate = markers["aggregate_region"]
 
     funnel = Funnel(
         snapshot_rows=_count(create, "snapshot_rows"),
@@ -166,7 +169,7 @@ def make_manifest(context: TaskContext, previous_month: str | None) -> Manifest:
         us_rows=_count(create, "us_rows"),
         status={name: _count(assign, name) for name in STATUS},
     )
-    licenses = {str(name): int(rows) for name, rows in _counts(markers["aggregate_region"], "licenses").items()}
+    licenses = {str(name): int(rows) for name, rows in _counts(aggregate, "licenses").items()}
     _check(
         ("Parquet footers of the snapshot", snapshot.rows),
         ("snapshot_rows of create_bison", funnel.snapshot_rows),
@@ -184,7 +187,7 @@ def make_manifest(context: TaskContext, previous_month: str | None) -> Manifest:
 
     return Manifest(
         month=context.month.name,
-        previous_month=previous_month,
+        previous_month=_previous_month(context, aggregate),
         code=context.settings.code,
         snapshot=SnapshotSource(
             location=snapshot.location,
@@ -210,9 +213,18 @@ def make_manifest(context: TaskContext, previous_month: str | None) -> Manifest:
             in_review=_count(annotate, "review_records"),
         ),
         presence_thresholds=context.settings.presence_thresholds,
-        steps=(*(_step_run(marker) for marker in markers.values()), _this_run(context)),
+        empty_tables=tuple(aggregate.counts.get("empty_tables", ())),
+        steps=tuple(_step_run(marker) for marker in markers.values()),
         citations=Citations(_gbif_citation(context, snapshot), RIIS_CITATION, CENSUS_CITATION),
     )
+
+
+def with_this_run(manifest: Manifest, context: TaskContext) -> Manifest:
+    """The manifest with this step as the last one, finished now."""
+    settings = context.settings
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    marker = Marker(context.month.name, settings.step, settings.attempt, context.started, finished, code=settings.code)
+    return replace(manifest, steps=(*manifest.steps, _step_run(marker)))
 
 
 def _read_markers(context: TaskContext) -> dict[str, Marker]:
@@ -246,6 +258,16 @@ def _counts(marker: Marker, name: str) -> dict[str, int]:
     return counts
 
 
+def _previous_month(context: TaskContext, aggregate: Marker) -> str | None:
+    """The month that aggregate_region compared with, from the plan of the attempt that succeeded."""
+    key = names.log_key(context.month, aggregate.step, aggregate.attempt, "statements.json")
+    plan = context.read(key)
+    if plan is None:
+        raise TaskError(f"{key} is missing: run {aggregate.step} of {context.month} again.")
+    month: str | None = json.loads(plan)["previous_month"]
+    return month
+
+
 def _check(before: tuple[str, int], after: tuple[str, int]) -> None:
     if before[1] != after[1]:
         raise TaskError(
@@ -263,14 +285,6 @@ def _step_run(marker: Marker) -> StepRun:
         finished=marker.finished,
         seconds=round((_moment(marker.finished) - _moment(marker.started)).total_seconds(), 3),
         code=marker.code,
-    )
-
-
-def _this_run(context: TaskContext) -> StepRun:
-    settings = context.settings
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    return _step_run(
-        Marker(context.month.name, settings.step, settings.attempt, context.started, finished, code=settings.code)
     )
 
 

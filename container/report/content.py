@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MOST_ROWS = 15
 """Rows of a table in the report: the whole is in the CSV file that the table names."""
 
+MOST_REASONS = 10
+"""Reasons of the review list, the commonest first."""
+
 MOST_WATCHED = 4
 """Species of a state's watch list that the report names."""
 
@@ -51,7 +54,12 @@ FUNNEL_WORDS = {
     "unresolved": "unresolved: GBIF's keys cannot be used",
 }
 
-LICENSE_WORDS = {"CC0_1_0": "CC0 1.0", "CC_BY_4_0": "CC BY 4.0", "CC_BY_NC_4_0": "CC BY-NC 4.0"}
+LICENSE_WORDS = {
+    "unspecified": "not stated",
+    "CC0_1_0": "CC0 1.0",
+    "CC_BY_4_0": "CC BY 4.0",
+    "CC_BY_NC_4_0": "CC BY-NC 4.0",
+}
 
 
 @dataclass(frozen=True)
@@ -175,8 +183,8 @@ def make_content(
             (records, "records placed in a county"),
             (counties, "counties with records"),
             (species, "species"),
-            (introduced, "introduced somewhere"),
-            (invasive, "invasive somewhere"),
+            (introduced, "introduced in at least one state"),
+            (invasive, "invasive in at least one state"),
         ],
         headlines=[
             *_change_headlines(manifest, tables.whats_new),
@@ -210,9 +218,9 @@ def make_content(
 # ---------------------------------------------------------------------------- headlines
 
 
-def _change_headlines(manifest: Manifest, whats_new: pa.Table | None) -> list[str]:
-    if whats_new is None or manifest.previous_month is None:
-        return ["This is the first month, or the month before was not kept: there is nothing to compare it with."]
+def _change_headlines(manifest: Manifest, whats_new: pa.Table) -> list[str]:
+    if manifest.previous_month is None:
+        return ["This is the first month with results: there is none before it to compare with."]
     since = month_name(manifest.previous_month)
     sentences = []
     for status in (INVASIVE, INTRODUCED):
@@ -290,8 +298,8 @@ _REGION, _SPECIES, _STATUS = Column("Where"), Column("Species", "species"), Colu
 _RECORDS = Column("Records", "number")
 
 
-def _changes(manifest: Manifest, whats_new: pa.Table | None) -> Changes | None:
-    if whats_new is None or manifest.previous_month is None:
+def _changes(manifest: Manifest, whats_new: pa.Table) -> Changes | None:
+    if manifest.previous_month is None:
         return None
     since = month_name(manifest.previous_month)
     nature = [
@@ -308,7 +316,7 @@ def _changes(manifest: Manifest, whats_new: pa.Table | None) -> Changes | None:
     nature += [
         _change_table(
             whats_new,
-            "Another status than last month, by state",
+            f"Another status than in {since}, by state",
             {"region_type": "state", "change": "status_changed"},
             {
                 "region_name": _REGION,
@@ -521,7 +529,7 @@ def _watched(watch_list: pa.Table) -> list[WatchedState]:
 
 def _nearby(row: dict[str, Any]) -> str:
     states = row["adjacent_states"]
-    where = ", ".join(states.replace(",", " ").split() if isinstance(states, str) else states)
+    where = ", ".join(states.replace("|", " ").split() if isinstance(states, str) else states)
     seen = f" to {row['last_year']}" if row["last_year"] else ""
     return f"{where}: {counted(int(row['occ_count']), 'record', 'records')}{seen}"
 
@@ -543,12 +551,23 @@ def _bar(label: str, rows: int, whole: int, kept: bool = False) -> Bar:
 
 def _review(riis_review: pa.Table) -> tuple[list[tuple[Bar, str]], int]:
     """The commonest reasons with an example each, and how many records have another reason."""
-    groups = riis_review.group_by("reason").aggregate([([], "count_all"), ("scientific_name", "min")])
-    rows = _largest(groups, "count_all", ("reason",), most=12)
-    shown = sum(row["count_all"] for row in rows)
+    examples: dict[str, list[str]] = {}
+    for row in riis_review.to_pylist():
+        reason = _without_candidate(row["reason"] or "", row["candidate"] or "")
+        examples.setdefault(reason, []).append(row["scientific_name"] or "")
+    commonest = sorted(examples.items(), key=lambda item: (-len(item[1]), item[0]))
     return [
-        (_bar(row["reason"], row["count_all"], riis_review.num_rows), row["scientific_name_min"] or "") for row in rows
-    ], riis_review.num_rows - shown
+        (_bar(reason, len(found), riis_review.num_rows), found[0]) for reason, found in commonest[:MOST_REASONS]
+    ], sum(len(found) for _, found in commonest[MOST_REASONS:])
+
+
+def _without_candidate(reason: str, candidate: str) -> str:
+    """The reason as it is the same for many records: without the candidate's name at its end."""
+    words = reason.split()
+    for start in range(1, len(words)):
+        if candidate.startswith(" ".join(words[start:])):
+            return " ".join([*words[:start], "…"])
+    return reason
 
 
 def _review_first(riis_review: pa.Table) -> Table:

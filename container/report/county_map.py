@@ -152,11 +152,13 @@ def _read(path: Path, encoding: str) -> tuple[list[str], list[str], list[shapely
                 "use longitude and latitude, as the Census Bureau publishes it."
             )
         geoids, county_names, geometries = [], [], []
-        for entry in reader.iterShapeRecords():
-            record = {name.upper(): str(value) for name, value in entry.record.as_dict().items()}
+        for row, shape in zip(reader.iterRecords(), reader.iterShapes(), strict=True):
+            if row is None or shape is None or not shape.points:
+                continue  # a record without a boundary cannot be drawn
+            record = {name.upper(): str(value) for name, value in row.as_dict().items()}
             geoids.append(record["GEOID"] if "GEOID" in columns else record["STATEFP"] + record["COUNTYFP"])
             county_names.append(record.get("NAME", ""))
-            geometries.append(shapely.geometry.shape(entry.shape.__geo_interface__))
+            geometries.append(shapely.geometry.shape(shape.__geo_interface__))
         return geoids, county_names, geometries
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +12,7 @@ from container.task import TaskError
 from workflow import names
 
 if TYPE_CHECKING:
+    from container.manifest import Manifest
     from container.task import TaskContext
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -37,27 +38,32 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ReportTables:
-    """The month's results, each with its COLUMNS; whats_new is None in a month that is compared with none."""
+    """The month's results, each with its COLUMNS; one that has no file because it is empty is a table without rows."""
 
     state_counts: pa.Table
     county_counts: pa.Table
     aiannh_counts: pa.Table
     state_x_species_list: pa.Table
+    whats_new: pa.Table
     watch_list: pa.Table
     riis_review: pa.Table
-    whats_new: pa.Table | None
 
 
-def read_report_tables(context: TaskContext, compared: bool) -> ReportTables:
-    """Read ``output/<month>/<table>.parquet`` for each table; whats_new only if the month was ``compared``.
+def read_report_tables(context: TaskContext, manifest: Manifest) -> ReportTables:
+    """Read ``output/<month>/<table>.parquet`` for each table that the manifest does not name as empty.
 
     Raises TaskError that names the file and the column if one is missing.
     """
-    tables: dict[str, Any] = {field.name: None for field in fields(ReportTables)}
-    for name in tables:
-        if name != "whats_new" or compared:
-            tables[name] = _read(context, name)
-    return ReportTables(**tables)
+    return ReportTables(
+        **{name: _without_rows(name) if name in manifest.empty_tables else _read(context, name) for name in COLUMNS}
+    )
+
+
+def _without_rows(name: str) -> pa.Table:
+    numbers = {column for column in COLUMNS[name] if column.endswith("_count") or column == "last_year"}
+    return pa.schema(
+        [(column, pa.int64() if column in numbers else pa.string()) for column in COLUMNS[name]]
+    ).empty_table()
 
 
 def _read(context: TaskContext, name: str) -> pa.Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from container.manifest import MANIFEST_JSON, make_manifest
+from container.manifest import MANIFEST_JSON, make_manifest, with_this_run
 from container.report import render_report
 from container.report.county_map import read_county_map
 from container.report.inputs import read_report_tables
@@ -33,23 +33,15 @@ def run(context: TaskContext) -> dict[str, Any]:
     Counts: ``sites, species, cells`` of each presence threshold, with its suffix (``cells_min3``).
     Raises TaskError if a result of an earlier step is missing or broken, or if the month's rows do not add up.
     """
-    previous_month = compared_with(context)
-    # Before the long work: a month that does not add up must not get statistics.
-    make_manifest(context, previous_month)
+    # First, so that a month whose rows do not add up gets no statistics.
+    manifest = make_manifest(context)
     counts, diversity = _statistics(context)
-    tables = read_report_tables(context, compared=previous_month is not None)
+    tables = read_report_tables(context, manifest)
     county_map = read_county_map(_download_shapefile(context))
-    manifest = make_manifest(context, previous_month)
+    manifest = with_this_run(manifest, context)
     _leave(context, MANIFEST_JSON, manifest.to_json())
     _leave(context, REPORT_HTML, render_report(manifest, tables, county_map, diversity))
     return counts
-
-
-def compared_with(context: TaskContext) -> str | None:
-    """The month that whats_new compares with, or None: the one before, if its aggregates were made."""
-    previous = context.month.previous
-    marker = context.read(names.success_key(previous, "aggregate_region"))
-    return previous.name if marker is not None else None
 
 
 def suffix(threshold: int) -> str:
