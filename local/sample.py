@@ -10,6 +10,7 @@ import shutil
 from base64 import urlsafe_b64encode
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -64,6 +65,7 @@ NAD83 = (
     'PRIMEM["Greenwich",0],UNIT["Degree",0.017453292519943295]]'
 )
 COUNTY_FILE = "cb_2016_us_county_500k"
+PACKAGED_COUNTIES = Path(_plotly_geo.__file__).parent / "package_data" / f"{COUNTY_FILE}.shp"
 
 # How often a record is what it should not be, or lies where it should not.
 OTHER_COUNTRY = 0.05
@@ -171,15 +173,14 @@ def build_sample(folder: Path, month: Month, rows: int = 60_000) -> Sample:
     )
     write_register(sample.riis_csv, month)
     _write_areas(sample.aiannh_shp)
-    _write_snapshot(sample.snapshot_dir, month, _table(_Counties.read(sample.county_shp), month, rows))
+    _write_snapshot(sample.snapshot_dir, month, _table(month, rows))
     return sample
 
 
 def counties(folder: Path) -> Path:
     """Copy the Census county polygons of 2016 that plotly-geo ships, add their projection, and return the .shp."""
-    package = Path(_plotly_geo.__file__).parent / "package_data"
     for suffix in (".shp", ".shx", ".dbf"):
-        shutil.copyfile(package / f"{COUNTY_FILE}{suffix}", folder / f"{COUNTY_FILE}{suffix}")
+        shutil.copyfile(PACKAGED_COUNTIES.with_suffix(suffix), folder / f"{COUNTY_FILE}{suffix}")
     (folder / f"{COUNTY_FILE}.prj").write_text(NAD83, encoding="ascii")
     return folder / f"{COUNTY_FILE}.shp"
 
@@ -250,9 +251,10 @@ class _Counties:
     sizes: Integers
 
     @classmethod
-    def read(cls, path: Path) -> _Counties:
+    @cache
+    def read(cls) -> _Counties:
         states, rings = [], []
-        reader: Any = shapefile.Reader(str(path))
+        reader: Any = shapefile.Reader(str(PACKAGED_COUNTIES))
         with closing(reader):
             for shape, record in zip(reader.iterShapes(), reader.iterRecords(fields=["STATEFP"]), strict=True):
                 states.append(BY_FIPS[record["STATEFP"]].census_state)
@@ -316,7 +318,9 @@ def _choose(cumulative: Floats, row: Integers, draws: Floats) -> Integers:
     return chosen
 
 
-def _ranges(counties: _Counties) -> _Ranges:
+@cache
+def _ranges() -> _Ranges:
+    counties = _Counties.read()
     rng = np.random.default_rng([SEED, 1])
     species = catalogue().species
     state_names = sorted(set(counties.states))
@@ -341,9 +345,9 @@ def _ranges(counties: _Counties) -> _Ranges:
 # ---------------------------------------------------------------------------- occurrences
 
 
-def _table(counties: _Counties, month: Month, rows: int) -> pa.Table:
+def _table(month: Month, rows: int) -> pa.Table:
     """The month's records in SCHEMA's columns: those of every month, and what came and went since."""
-    ranges = _ranges(counties)
+    counties, ranges = _Counties.read(), _ranges()
     draws = _Draws((SEED, 2), _row_count(month, rows))
     species = np.searchsorted(np.cumsum(ranges.popularity)[:-1], draws("species"), side="right").astype(np.int64)
     county = ranges.counties_of(species, draws("county"))

@@ -29,7 +29,7 @@ HIGHER_RANKS = ("kingdom", "phylum", "class", "order", "family")
 COL_CHARACTERS = "23456789BCDFGHJKLMNPQRSTVWXYZ"
 
 # A key of digits only, and the keys of FACTS' worked case: Acer ginnala, a species' name for a subspecies.
-FIXED_COL_KEYS = {"Animalia": "N", "Plantae": "P", "Fungi": "F", "Aves": "V2", "Bison bison": "35"}
+FIXED_COL_KEYS = {"Animalia": "N", "Plantae": "P", "Fungi": "F", "Aves": "V2", "Turdus migratorius": "35"}
 FIXED_BACKBONE_KEYS = {
     "Animalia": "1",
     "Plantae": "6",
