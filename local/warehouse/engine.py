@@ -301,7 +301,7 @@ def _to_duckdb(statement: exp.Expr) -> str:
             return geometry
         return node
 
-    return statement.transform(without_srid).sql(dialect="duckdb")
+    return statement.transform(without_srid, copy=False).sql(dialect="duckdb", copy=False)
 
 
 def _name_parts(command: Unload, files: Path, prefix: str) -> Iterator[tuple[Path, str]]:
