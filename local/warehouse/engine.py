@@ -128,7 +128,7 @@ class Engine:
             raise SqlError(f"the local warehouse does not know this statement: {sql[:60]}")
         if isinstance(statement, exp.Drop):
             return self._drop(statement)
-        cursor = self._connection.execute(_to_duckdb(statement))
+        cursor = self._connection.execute(to_duckdb(statement))
         if isinstance(statement, exp.Query):
             return Result(tuple((column[0], str(column[1])) for column in cursor.description or ()), cursor.fetchall())
         counted = cursor.fetchall() if isinstance(statement, (exp.Create, exp.Insert)) else []
@@ -258,7 +258,7 @@ class Engine:
 
     def _unload(self, command: Unload) -> Result:
         bucket, prefix = _split_uri(command.target)
-        query = _to_duckdb(sqlglot.parse_one(command.query, read="redshift"))
+        query = to_duckdb(sqlglot.parse_one(command.query, read="redshift"))
         client = self._s3_client_factory()
         with tempfile.TemporaryDirectory(dir=self._temporary) as folder:
             files = Path(folder) / "files"
@@ -292,7 +292,7 @@ class Engine:
             )
 
 
-def _to_duckdb(statement: exp.Expr) -> str:
+def to_duckdb(statement: exp.Expr) -> str:
     """DuckDB's words for a Redshift statement. Geometries have no SRID there, and need none."""
 
     def without_srid(node: exp.Expr) -> exp.Expr:

@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapefile
+import sqlglot
 from moto import mock_aws
 
 from local.warehouse import Warehouse
+from local.warehouse.engine import to_duckdb
 from workflow import boundaries, names, statements, status
 from workflow.month import Month
 from workflow.snapshot import Column, Snapshot, redshift_type
@@ -372,6 +374,16 @@ def test_a_point_on_a_border_lies_in_the_polygon_of_the_smallest_key_only(novemb
     assert regions[-89.6, 30.2]["aiannh_geoid"] == "1120"
     assert (regions[-90.7, 30.2]["county_geoid"], regions[-90.7, 30.2]["aiannh_geoid"]) == (None, "1130")
     assert regions[SEA]["county_geoid"] is None
+
+
+def test_points_meet_polygons_in_duckdbs_spatial_join(november):
+    """A nested loop would take days where the spatial join takes minutes."""
+    plan = {statement.name: statement for statement in statements.render_step("intersect_bison", november.context)}
+    sql = to_duckdb(sqlglot.parse_one(plan["build_coordinate_region"].sql, read="redshift"))
+    cursor = november.warehouse._engine._connection.cursor()
+    cursor.execute("SET schema = 'public'")
+    explained = cursor.execute("EXPLAIN " + sql.replace("_building", "_explained")).fetchall()[0][1]
+    assert explained.count("SPATIAL_JOIN") == 2
 
 
 def test_counts_by_state_count_species_once_and_leave_faulty_keys_out(november):
