@@ -83,7 +83,7 @@ def render_step(step: str, context: SqlContext) -> tuple[Statement, ...]:
 
 def render(text: str, context: SqlContext, file: str) -> tuple[Statement, ...]:
     """The statements of a SQL file's text, rendered; ``file`` is its name for messages. Raises ValueError."""
-    values = _Placeholders(context)
+    values, message_values = _Placeholders(context), _Placeholders(context, in_message=True)
     statements = []
     for name, options, sql in _split(text, file):
         where = f"{file}, statement {name}"
@@ -94,7 +94,7 @@ def render(text: str, context: SqlContext, file: str) -> tuple[Statement, ...]:
             continue
         try:
             rendered = Template(sql).substitute(values)
-            expectations = tuple(Template(line).substitute(values) for line in options.pop("expect", []))
+            expectations = tuple(Template(line).substitute(message_values) for line in options.pop("expect", []))
             for expectation in expectations:
                 _parse_expectation(expectation)
         except (KeyError, ValueError) as error:
@@ -253,13 +253,16 @@ _VALUES: dict[str, Callable[[SqlContext], str]] = {
 class _Placeholders(Mapping[str, str]):
     """Values made when they are asked for: a context need hold only what its step uses."""
 
-    def __init__(self, context: SqlContext) -> None:
+    def __init__(self, context: SqlContext, in_message: bool = False) -> None:
         self._context = context
+        self._in_message = in_message
 
     def __getitem__(self, name: str) -> str:
         if name not in _VALUES:
             raise KeyError(f"${{{name}}} is no placeholder.")
-        return _VALUES[name](self._context)
+        value = _VALUES[name](self._context)
+        # In a message, single quotes end nothing, and braces would name a column.
+        return value.replace("''", "'").replace("{", "{{").replace("}", "}}") if self._in_message else value
 
     def __iter__(self) -> Any:
         return iter(_VALUES)

@@ -108,6 +108,9 @@ def test_texts_are_quoted():
     """A county file called o'brien.shp must not end a string in the SQL."""
     context = replace(CONTEXT, county_key="input/o'brien.shp")
     assert "'s3://bison/input/o''brien.shp'" in by_name("load_ancillary", context)["load_county_file"].sql
+    context = replace(CONTEXT, county_key="input/o'brien{1}.shp")
+    failure = check_expectation(by_name("load_ancillary", context)["check_county"], [{"counties": 0}])
+    assert failure.startswith("The county file input/o'brien{1}.shp has no rows")
     with pytest.raises(ValueError, match="no name for a schema"):
         render_step("create_bison", replace(CONTEXT, external_schema="a; DROP"))
 
