@@ -12,7 +12,7 @@ import json
 import random
 import re
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -34,10 +34,12 @@ BATCH_QUESTIONS = 1000
 FEW_QUESTIONS = 3
 """So few are asked one by one: trying the batch call first would cost more."""
 COMPARED_QUESTIONS = 5
+REFUSALS = 5
+"""When GBIF refused so many questions and answered none, the others are not asked."""
 CHECKED_IN_BATCH = 3
 SINGLE_QUESTIONS = 50
 """How many are asked one by one before progress is told."""
-SAVE_EVERY = 500
+SAVE_EVERY = 2000
 
 GET_TIMEOUT = 15.0
 BATCH_TIMEOUT = 90.0
@@ -380,6 +382,10 @@ class AnswerCache:
     def __len__(self) -> int:
         return len(self._bodies)
 
+    def questions(self) -> frozenset[Question]:
+        """What it has answers to."""
+        return frozenset(self._bodies)
+
     def body(self, question: Question) -> dict[str, Any]:
         """The answer's JSON, but for members that nobody reads."""
         return self._bodies[question]
@@ -424,7 +430,7 @@ def _trim(body: dict[str, Any]) -> dict[str, Any]:
 class Matcher:
     """A checklist's answers to many questions: from the cache, by the batch call where it can be trusted, or singly.
 
-    index_version: of GBIF's index of the checklist. asked, cached: how many questions GBIF and the cache answered.
+    index_version: of GBIF's index of the checklist.
     """
 
     def __init__(self, context: TaskContext, client: GbifClient, checklist: Checklist) -> None:
@@ -439,10 +445,21 @@ class Matcher:
             context.log.warning("GBIF names no index version of %s: the cache is kept for this month.", checklist.name)
         self.index_version = version or f"unnamed, {context.month}"
         self._cache = AnswerCache(context, checklist, self.index_version)
-        self._batch_trusted: bool | None = None
+        self._batch_usable = True
+        self._proven: set[str] = set()
         self._random = random.Random(context.month.name)
-        self.asked = 0
-        self.cached = 0
+        self._known = self._cache.questions()
+        self._cached: set[Question] = set()
+
+    @property
+    def asked(self) -> int:
+        """How many questions GBIF answered this time."""
+        return len(self._cache.questions() - self._known)
+
+    @property
+    def cached(self) -> int:
+        """How many were answered by what an earlier attempt or month had asked."""
+        return len(self._cached)
 
     def ask(
         self, questions: Iterable[Question], progress: Callable[[int, int], None] = lambda _done, _total: None
@@ -453,18 +470,23 @@ class Matcher:
         """
         wanted = list(dict.fromkeys(questions))
         open_questions = [question for question in wanted if question not in self._cache]
-        self.cached += len(wanted) - len(open_questions)
+        self._cached.update(question for question in wanted if question in self._known)
         refused: dict[Question, Answer] = {}
         total = len(open_questions)
         try:
             while open_questions:
-                if len(open_questions) <= FEW_QUESTIONS or self._batch_trusted is False:
+                unproven = [q for q in open_questions if not self._proven.issuperset(q.query())]
+                if len(open_questions) <= FEW_QUESTIONS or not self._batch_usable:
                     self._ask_singly(open_questions[:SINGLE_QUESTIONS], refused)
-                elif self._batch_trusted is None:
-                    self._try_batch(open_questions)
+                elif unproven:
+                    self._try_batch(unproven)
                 else:
                     self._ask_batch(open_questions[:BATCH_QUESTIONS])
                 open_questions = [q for q in open_questions if q not in self._cache and q not in refused]
+                if len(refused) >= REFUSALS and not len(self._cache):
+                    # The checklist is none of this server's.
+                    refused.update(dict.fromkeys(open_questions, next(iter(refused.values()))))
+                    open_questions = []
                 progress(total - len(open_questions), total)
         except GbifUnavailableError as error:
             left = sum(question not in self._cache and question not in refused for question in open_questions)
@@ -479,35 +501,40 @@ class Matcher:
     def _ask_singly(self, questions: Sequence[Question], refused: dict[Question, Answer]) -> None:
         for question in questions:
             try:
-                self._cache.add(question, self._single(question))
+                self._cache.add(question, self._client.ask(self.checklist, question))
             except _RefusedError as error:
                 refused[question] = Answer(REFUSED, note=str(error))
-
-    def _single(self, question: Question) -> dict[str, Any]:
-        self.asked += 1
-        return self._client.ask(self.checklist, question)
+            if len(refused) >= REFUSALS and not len(self._cache):
+                break
 
     def _try_batch(self, questions: Sequence[Question]) -> None:
-        """Ask a few questions both ways: fields that the batch call does not know have no effect and raise no error."""
-        told_apart = [question for question in questions if question.kingdom] or list(questions)
-        sample = self._random.sample(told_apart, min(COMPARED_QUESTIONS, len(told_apart)))
+        """Ask a few questions both ways, until each field of theirs has been asked so.
+
+        A field that the batch call does not know has no effect and raises no error.
+        """
+        fields: set[str] = set()
+        sample: list[Question] = []
+        for question in sorted(questions, key=lambda question: -len(question.query())):
+            if len(sample) < COMPARED_QUESTIONS or not fields.issuperset(question.query()):
+                sample.append(question)
+                fields.update(question.query())
         if sample[0].kingdom:
             # The wrong kingdom must hide what the right one finds: only so is it seen that the batch reads it.
             wrong = "Plantae" if sample[0].kingdom == "Animalia" else "Animalia"
-            sample.append(Question(sample[0].scientific_name, sample[0].authorship, sample[0].rank, wrong))
+            sample.append(replace(sample[0], kingdom=wrong))
         try:
             singly = [self._cache_or_single(question) for question in sample]
             batch = self._client.ask_batch(self.checklist, sample)
             for question, one, other in zip(sample, singly, batch, strict=True):
                 if not _same(one, other):
                     raise _BatchUnusableError(f"{question.scientific_name or question.usage_key} is answered otherwise")
-            self._batch_trusted = True
+            self._proven |= fields
         except (_BatchUnusableError, _RefusedError) as error:
             self._distrust_batch(error)
 
     def _cache_or_single(self, question: Question) -> dict[str, Any]:
         if question not in self._cache:
-            self._cache.add(question, self._single(question))
+            self._cache.add(question, self._client.ask(self.checklist, question))
         return self._cache.body(question)
 
     def _ask_batch(self, questions: Sequence[Question]) -> None:
@@ -517,10 +544,8 @@ class Matcher:
         except (_BatchUnusableError, _RefusedError) as error:
             self._distrust_batch(error)
             return
-        self.asked += len(questions)
         for question, body in zip(questions, bodies, strict=True):
             self._cache.add(question, body)
-        self._cache.save()
 
     def _check(self, questions: Sequence[Question], bodies: Sequence[dict[str, Any]]) -> None:
         """Ask again singly: exact matches of other names than asked, and some that found nothing."""
@@ -537,7 +562,7 @@ class Matcher:
                 raise _BatchUnusableError(f"{question.scientific_name or question.usage_key} is answered otherwise")
 
     def _distrust_batch(self, reason: Exception) -> None:
-        self._batch_trusted = False
+        self._batch_usable = False
         self._context.log.warning("GBIF's batch call is not used: %s. Names are asked one by one.", reason)
 
 

@@ -96,9 +96,9 @@ def list_files(s3: S3Client, bucket: str, prefix: str) -> tuple[DataFile, ...]:
     files = []
     for page in pages:
         for entry in page.get("Contents", ()):
-            name = entry["Key"].removeprefix(prefix)
+            parts = entry["Key"].removeprefix(prefix).split("/")
             # Folder marks and what tools leave beside the data (_SUCCESS, .DS_Store).
-            if name and not name.endswith("/") and not name.rsplit("/", 1)[-1].startswith(("_", ".")):
+            if parts[-1] and not any(part.startswith(("_", ".")) for part in parts):
                 files.append(DataFile(entry["Key"], entry["Size"]))
     if not files:
         raise TaskError(f"There are no data files under s3://{bucket}/{prefix}: has GBIF published this month?")
@@ -142,14 +142,17 @@ def _read_footer(s3: S3Client, bucket: str, file: DataFile) -> tuple[list[tuple[
         raise TaskError(
             f"s3://{bucket}/{file.key} is no Parquet file ({error}). The snapshot must hold Parquet files only."
         ) from error
-    # The Parquet schema, not the Arrow schema that a writer may have stored beside it: Spectrum reads the former.
     schema = metadata.schema.to_arrow_schema()
     return [(field.name, _type_name(field.type)) for field in schema], metadata.num_rows
 
 
 def _type_name(arrow_type: pa.DataType) -> str:
-    # A column of nulls only is stored as a 32-bit integer.
-    return "int32" if pa.types.is_null(arrow_type) else str(arrow_type)
+    """The type as it lies in the file: a writer's Arrow schema may remember how it was held in memory."""
+    if pa.types.is_dictionary(arrow_type):
+        return _type_name(arrow_type.value_type)
+    if pa.types.is_null(arrow_type):
+        return "int32"
+    return "string" if pa.types.is_large_string(arrow_type) else str(arrow_type)
 
 
 def _describe(columns: list[tuple[str, str]], source: str) -> tuple[Column, ...]:
@@ -259,16 +262,16 @@ def _count_file(s3: S3Client, bucket: str, file: DataFile) -> pa.Table:
     parquet = pq.ParquetFile(_S3File(s3, bucket, file), pre_buffer=True)
     partial = [_empty()]
     for batch in parquet.iter_batches(BATCH_ROWS, columns=["countrycode", *_KEYS], use_threads=False):
-        us_rows = pa.table(batch).filter(pc.field("countrycode") == US).select(_KEYS)
-        grouped = us_rows.group_by(list(_KEYS), use_threads=False).aggregate([([], "count_all")])
-        keys = [_as_key(grouped["taxonkey"]), _as_key(grouped["specieskey"]), grouped["species"].cast(pa.string())]
-        partial.append(pa.table([*keys, grouped["count_all"]], schema=_empty().schema))
+        us_rows = batch.filter(pc.equal(batch["countrycode"].cast(pa.string()), US))
+        keys = pa.table([us_rows[name].cast(pa.string()) for name in _KEYS], names=list(_KEYS))
+        counted = keys.group_by(list(_KEYS), use_threads=False).aggregate([([], "count_all")])
+        columns = [_blank_to_null(counted[name]) for name in _KEYS]
+        partial.append(pa.table([*columns, counted["count_all"]], schema=_empty().schema))
     return _merge(partial)
 
 
-def _as_key(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    text = column.cast(pa.string())
-    return pc.if_else(pc.equal(text, ""), None, text)
+def _blank_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.equal(column, ""), None, column)
 
 
 def _empty() -> pa.Table:

@@ -125,26 +125,31 @@ class _Index:
             for word in name.replace("×", " ").split()
             if word not in ("x", "X") and word.lower() not in RANK_MARKERS
         ]
-        lowered = [word.lower() for word in words]
+        higher: Taxon | None = None
         for length in range(len(words), 0, -1):
-            taxa = self.by_name.get(" ".join(lowered[:length]), [])
-            of_kingdom = [taxon for taxon in taxa if not kingdom or self._kingdom(taxon) == kingdom.lower()]
-            if not of_kingdom:
-                continue
+            taxa = [
+                taxon
+                for taxon in self.by_name.get(" ".join(words[:length]).lower(), ())
+                if not kingdom or self._kingdom(taxon) == kingdom.lower()
+            ]
             rest = words[length:]
-            if rest and rest[0][0].islower():
-                return self._answer(of_kingdom[0], "HIGHERRANK", 94)
-            chosen = _narrow(of_kingdom, authorship or " ".join(rest), rank)
+            if not taxa:
+                continue
+            if rest and (length == 1 or rest[0][0].islower()):
+                higher = higher or taxa[0]
+                continue
+            chosen = _narrow(taxa, authorship or " ".join(rest), rank)
             if len(chosen) > 1:
                 return _no_match(f"Multiple equal matches for {name}")
-            return self._answer(chosen[0], "EXACT" if length > 1 or len(words) == 1 else "HIGHERRANK", 98)
-        similar = self._most_similar(" ".join(lowered[:3]), kingdom) if words else None
-        return self._answer(similar, "VARIANT", 85) if similar else _no_match()
+            return self._answer(chosen[0], "EXACT", 98)
+        if similar := self._most_similar(" ".join(words[:3]).lower(), kingdom):
+            return self._answer(similar, "VARIANT", 85)
+        return self._answer(higher, "HIGHERRANK", 94) if higher else _no_match()
 
     def _most_similar(self, name: str, kingdom: str) -> Taxon | None:
         scored = [
             (SequenceMatcher(None, name, taxon.canonical_name.lower()).ratio(), taxon.key, taxon)
-            for taxon in self.by_genus.get(name.split()[0], [])
+            for taxon in self.by_genus.get(name.partition(" ")[0], ())
             if not kingdom or self._kingdom(taxon) == kingdom.lower()
         ]
         best = max(scored, default=None)
