@@ -101,7 +101,7 @@ class Cloud:
         self._public_bucket = public_bucket
         self._config, self._stack, self._main = config, stack, main
         self._deliver_twice = deliver_twice
-        self._queue: queue.Queue[Event | _Invocation] = queue.Queue()
+        self._queue: queue.Queue[Event | _Invocation | Exception] = queue.Queue()
         self._quiet = False
         self._clients: dict[str, Any] = {}
         self._clients_lock = threading.Lock()
@@ -137,6 +137,7 @@ class Cloud:
             self._endpoint.workgroups.update(self.program.workgroups)
             self._endpoint.bucket_policies.update(self.program.bucket_policies)
             self._endpoint.on_invoke = self._invoked
+            self._endpoint.on_fault = self._queue.put
             self._endpoint.after_ec2 = self._instances.observe
             data_api = self._make_data_api(self)
             stack.callback(data_api.close)
@@ -225,7 +226,7 @@ class Cloud:
     def run_until_idle(self) -> None:
         """Deliver events until none is left and nothing is under way that could bring one.
 
-        Raises FunctionFailed (after Lambda's three attempts) and DeliveryError.
+        Raises FunctionFailed (after Lambda's three attempts), DeliveryError, and any fault of the endpoint's.
         """
         while True:
             # Asked first: whatever ends in between has put its event into the queue before it counts as ended.
@@ -236,6 +237,8 @@ class Cloud:
                 if not busy:
                     return
                 continue
+            if isinstance(delivery, Exception):
+                raise delivery
             if isinstance(delivery, _Invocation):
                 self._run(self.program.functions[delivery.function], delivery.event)
             else:

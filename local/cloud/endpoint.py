@@ -52,7 +52,7 @@ class Endpoint:
 
     data_api: Redshift's Data API, by operation. workgroups: ARN of each Redshift workgroup by name.
     statement_owners: who submitted each statement. public_buckets: by name. bucket_policies: policy documents by bucket name. on_invoke: takes the function's name and the event of
-    an asynchronous Invoke. after_ec2: is called when moto has answered EC2.
+    an asynchronous Invoke. after_ec2: is called when moto has answered EC2. on_fault: hears of faults of this server.
     """
 
     def __init__(self) -> None:
@@ -63,6 +63,7 @@ class Endpoint:
         self.bucket_policies: dict[str, Mapping[str, Any]] = {}
         self.on_invoke: Callable[[str, Any], None] = _nobody_invokes
         self.after_ec2: Callable[[], None] = lambda: None
+        self.on_fault: Callable[[Exception], None] = lambda _error: None
         self._moto = DomainDispatcherApplication(create_backend_app)
         # moto's models are made for one request at a time.
         self._moto_lock = threading.Lock()
@@ -84,8 +85,9 @@ class Endpoint:
         request = BackendRequest(environ)
         try:
             response = self._answer(request)
-        except Exception:
+        except Exception as error:
             LOG.exception("%s %s", request.method, request.path)
+            self.on_fault(error)
             response = Response("The local endpoint failed: see the run's log.", status=500)
         return response(environ, start_response)
 

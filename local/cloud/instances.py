@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import os
@@ -100,7 +99,7 @@ class Instances:
         tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BISON_"))},
-            **parse_environment(base64.b64decode(template["UserData"]).decode()),
+            **parse_environment(template["UserData"].decode()),
             **{variable: tags[tag] for tag, variable in TAGGED_VARIABLES.items()},
             **self._credentials(calls.instance_role(template)),
             "PYTHONUNBUFFERED": "1",
