@@ -109,13 +109,14 @@ def read_county_by_species(path: Path, progress: Callable[[int, int], None] | No
     Raises TaskError if the file is no Parquet or a column is missing or of the wrong type.
     """
     try:
+        present = pq.read_schema(path).names
+        missing = [name for name in (COUNTY, SPECIES, COUNT) if name not in present]
+        if missing:
+            raise TaskError(f"The county species list {path.name} has no column {', '.join(missing)}.")
         file = pq.ParquetFile(path, read_dictionary=[COUNTY, SPECIES])
     except (pa.ArrowInvalid, OSError) as error:
         raise TaskError(f"The county species list {path.name} is no readable Parquet file: {error}") from error
     schema = file.schema_arrow
-    missing = [name for name in (COUNTY, SPECIES, COUNT) if name not in schema.names]
-    if missing:
-        raise TaskError(f"The county species list {path.name} has no column {', '.join(missing)}.")
     for name in (COUNTY, SPECIES):
         if not pa.types.is_dictionary(schema.field(name).type):
             raise TaskError(

@@ -5,6 +5,7 @@ Shared borders stay shared: the counties are simplified as one coverage, so that
 
 from __future__ import annotations
 
+import struct
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -133,7 +134,7 @@ def _read_counties(path: Path) -> tuple[list[str], list[str], list[shapely.Geome
         except UnicodeDecodeError:
             # Files before about 2015, and some later ones without a .cpg.
             return _read(path, "latin-1")
-    except (shapefile.ShapefileException, OSError, ValueError) as error:
+    except (shapefile.ShapefileException, struct.error, OSError, ValueError) as error:
         raise TaskError(f"The county shapefile {path.name} cannot be read: {error}") from error
 
 
