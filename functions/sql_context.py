@@ -86,7 +86,7 @@ def previous_month(store: Store, month: Month) -> Month | None:
             marker = StepState.read(store, earlier, aggregate).marker
             if marker is not None and marker.succeeded:
                 published = {output.key for output in store.objects(names.output_key(earlier, ""))}
-                if {names.output_key(earlier, f"{name}.csv") for name in lists} <= published:
+                if {names.output_key(earlier, f"{name}.parquet") for name in lists} <= published:
                     return earlier
     return None
 

@@ -56,12 +56,16 @@ def handler(event: Event) -> Answer:
 
 
 def months_to_sweep(store: Store, time: datetime, alive: list[TaskInstance]) -> tuple[Month, ...]:
-    """The months of ``time`` and just before, those of live instances, and the newest others that are not complete."""
+    """The months of ``time`` and just before, those of live instances, and the newest others that are not complete.
+
+    A month that has left nothing yet is none of them.
+    """
+    begun = set(store.months(names.LOG)) | set(store.months(names.RUN))
     recent = [Month(time.year, time.month)]
     while len(recent) < RECENT_MONTHS:
         recent.append(recent[-1].previous)
-    months = set(recent) | {instance.month for instance in alive}
-    older = [month for month in reversed(store.months(names.LOG)) if month not in months]
+    months = (set(recent) | {instance.month for instance in alive}) & begun
+    older = sorted(begun - set(recent), reverse=True)
     last = get_step(LAST_STEP)
     for month in older[:OLDER_MONTHS]:
         marker = StepState.read(store, month, last).marker
