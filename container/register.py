@@ -108,7 +108,9 @@ def canonical(name: str) -> str:
     >>> canonical("Mentha × piperita"), canonical("Acer tataricum subsp. ginnala")
     ('mentha piperita', 'acer tataricum ginnala')
     """
-    plain = unicodedata.normalize("NFKD", name.replace("×", " ").replace("-", ""))
+    for written, plain in (("×", " "), ("-", ""), ("æ", "ae"), ("œ", "oe")):
+        name = name.replace(written, plain)
+    plain = unicodedata.normalize("NFKD", name)
     plain = "".join(character for character in plain if not unicodedata.combining(character)).lower()
     words = [
         word

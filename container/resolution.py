@@ -171,7 +171,8 @@ class Evidence:
 
     same, other: of the snapshot's most frequent species, how many GBIF's matching in this checklist gives the same
     key and how many another. records: how many of the register were asked for; found: whose keys occur in the
-    snapshot. Keys that cannot be the checklist's count as other; a species that GBIF does not know says nothing.
+    snapshot. A species all of whose keys cannot be the checklist's counts as other; one that GBIF does not know says
+    nothing.
     """
 
     matcher: Matcher
@@ -198,16 +199,16 @@ def weigh(records: Sequence[Record], keys: SnapshotKeys, matcher: Matcher) -> Ev
     """Ask for the snapshot's frequent species and for some of the register's names, and compare the keys."""
     checklist = matcher.checklist
     frequent = keys.frequent_species(SAMPLED_SPECIES)
-    questions = {species: Question(species, rank=SPECIES_RANK) for species, key in frequent if checklist.is_usable(key)}
+    usable_keys = keys.keys_of(frequent, checklist)
+    questions = {species: Question(species, rank=SPECIES_RANK) for species in frequent if species in usable_keys}
     answers = matcher.ask(questions.values())
-    same = other = 0
-    for species, key in frequent:
-        if not checklist.is_usable(key):
+    same, other = 0, len(frequent) - len(questions)
+    for species, question in questions.items():
+        resolution = judge(question, answers[question], checklist)
+        if resolution.taken and resolution.species_key in usable_keys[species]:
+            same += 1
+        elif resolution.taken or resolution.doubted:
             other += 1
-            continue
-        resolution = judge(questions[species], answers[questions[species]], checklist)
-        same += resolution.taken and resolution.species_key == key
-        other += resolution.doubted or (resolution.taken and resolution.species_key != key)
     sample = records[:: max(1, len(records) // SAMPLED_RECORDS)][:SAMPLED_RECORDS]
     resolutions = [found for found in resolve(sample, matcher, _no_progress).values() if found.taken]
     occurring = keys.occurring({key for found in resolutions for key in (found.accepted_key, found.species_key)})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
 from container.task import TaskError
 from workflow.snapshot import NEEDED_COLUMNS, Column, kind_of, redshift_type
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 US = "US"
 TAIL_BYTES = 128 * 1024
 """The footer of one of GBIF's files of 100 MB fits into this; a longer one costs one more request."""
+READ_ATTEMPTS = 4
 THREADS = 8
 SCAN_THREADS = 3
 BATCH_ROWS = 256 * 1024
@@ -63,8 +65,15 @@ class _S3File(io.RawIOBase):
         self._tail = self._fetch(self._tail_start, file.size)
 
     def _fetch(self, start: int, end: int) -> bytes:
-        response = self._s3.get_object(Bucket=self._bucket, Key=self._file.key, Range=f"bytes={start}-{end - 1}")
-        return response["Body"].read()
+        for attempt in range(READ_ATTEMPTS):
+            response = self._s3.get_object(Bucket=self._bucket, Key=self._file.key, Range=f"bytes={start}-{end - 1}")
+            try:
+                return response["Body"].read()
+            except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                # boto3 repeats requests, not the reading of a body that breaks off.
+                if attempt == READ_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     def readable(self) -> bool:
         return True
@@ -197,12 +206,13 @@ class SnapshotKeys:
         faulty = pc.sum(self._table["rows"].filter(pc.invert(fits))).as_py() or 0
         return faulty / self.rows if self.rows else 0.0
 
-    def frequent_species(self, number: int) -> list[tuple[str, str]]:
-        """The species with most rows and their ``specieskey``, most frequent first."""
+    def frequent_species(self, number: int) -> list[str]:
+        """The species with most rows, most frequent first."""
         named = self._table.filter(pc.field("species").is_valid() & pc.field("specieskey").is_valid())
-        counted = named.group_by(["species", "specieskey"], use_threads=False).aggregate([("rows", "sum")])
-        top = counted.sort_by([("rows_sum", "descending"), ("specieskey", "ascending")]).slice(0, number)
-        return list(zip(top["species"].to_pylist(), top["specieskey"].to_pylist(), strict=True))
+        counted = named.group_by(["species"], use_threads=False).aggregate([("rows", "sum")])
+        top = counted.sort_by([("rows_sum", "descending"), ("species", "ascending")]).slice(0, number)
+        species: list[str] = top["species"].to_pylist()
+        return species
 
     def keys_of(self, species: Collection[str], checklist: Checklist) -> dict[str, set[str]]:
         """The usable ``specieskey`` values under which each of these species occurs, if it does."""
@@ -242,7 +252,12 @@ def count_keys(
 
     def count(file: DataFile) -> None:
         nonlocal partial, done
-        counted = _count_file(s3, bucket, file)
+        try:
+            counted = _count_file(s3, bucket, file)
+        except (pa.ArrowException, OSError) as error:
+            raise TaskError(
+                f"s3://{bucket}/{file.key} cannot be read to its end ({error}). If a retry fails too, ask GBIF."
+            ) from error
         with lock:
             partial.append(counted)
             done += 1

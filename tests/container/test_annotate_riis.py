@@ -164,6 +164,15 @@ def test_leftovers_of_the_old_taxonomy_do_not_decide(world):
     assert world.json(names.summary_key(MONTH, names.SNAPSHOT_JSON))["checklist_key"] == COL_XR.key
 
 
+def test_faulty_keys_of_the_commonest_species_do_not_decide(world):
+    """Rows of a species that carry the key 0 or a temporary one say nothing of the species' other rows."""
+    faulty = [("0", "0", species, "US") for _key, key, species, country in ROWS if key and country == "US"] * 9
+    world.put_snapshot(snapshot_table([*ROWS, *faulty]))
+    with serve(world):
+        assert world.run() == 0
+    assert world.json(names.summary_key(MONTH, names.SNAPSHOT_JSON))["checklist_key"] == COL_XR.key
+
+
 def test_a_register_without_any_species_of_a_small_snapshot_is_no_fault(world):
     world.put(
         RIIS_KEY, riis_csv([("HI", "Dreissena polymorpha", "(Pallas, 1771)", "Species", INVASIVE, "Animalia", "R1")])

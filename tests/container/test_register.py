@@ -61,6 +61,7 @@ def test_the_authorships_own_column_goes_before_the_name():
         ("Mentha × piperita", "Mentha piperita"),
         ("Capsella bursa-pastoris", "Capsella bursapastoris"),
         ("Isoëtes echinospora", "Isoetes echinospora"),
+        ("Kœleria præcox", "Koeleria praecox"),
         ("Aus (Bus) cus", "Aus cus"),
         ("Aus bus subsp. cus var. dus", "Aus bus dus"),
     ],
