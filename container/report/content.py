@@ -237,17 +237,17 @@ def _change_headlines(manifest: Manifest, whats_new: pa.Table) -> list[str]:
             f"{counted(rows.num_rows, 'new state record', 'new state records')}, most of all "
             f"{most['species']} in {most['region_name']} ({counted(int(most['occ_count']), 'record', 'records')})."
         )
-    changed = _where(whats_new, change="status_changed").num_rows
+    changed = _distinct(_where(whats_new, region_type="state", change="status_changed"), "species_key")
     if changed:
         sentences.append(
-            f"{counted(changed, 'species has', 'species have')} another status in a region than in {since}, "
+            f"{counted(changed, 'species has', 'species have')} another status in a state than in {since}, "
             "because the register, or what its names resolve to, has changed."
         )
-    keys = _where(whats_new, change="key_changed").num_rows
+    keys = _distinct(_where(whats_new, change="key_changed"), "species_key")
     if keys:
         sentences.append(
-            f"{counted(keys, 'change is', 'changes are')} of GBIF's identifiers only, not of nature; "
-            "the report keeps them apart."
+            f"{counted(keys, 'species has', 'species have')} another identifier at GBIF than in {since}. "
+            "This is no change in nature; the report keeps it apart."
         )
     return sentences
 

@@ -77,7 +77,8 @@ def test_headlines_say_what_changed(context):
         "1 invasive species was newly recorded in states that had no record of it in October 2026: "
         "2 new state records, most of all Bromus tectorum in Kansas (9 records).",
         "No introduced species was new to a state since October 2026.",
-        "1 change is of GBIF's identifiers only, not of nature; the report keeps them apart.",
+        "1 species has another identifier at GBIF than in October 2026. This is no change in nature; the report keeps "
+        "it apart.",
         "Alabama has the highest share of introduced and invasive species among those recorded: 100.0%. "
         "The median state has 50.0%.",
         "The watch list names 1 arrival that may come next to 1 state; Georgia has the longest list (1 species).",
