@@ -274,14 +274,16 @@ def count_keys(
 
 
 def _count_file(s3: S3Client, bucket: str, file: DataFile) -> pa.Table:
-    parquet = pq.ParquetFile(_S3File(s3, bucket, file), pre_buffer=True)
+    columns = ["countrycode", *_KEYS]
+    # As dictionaries, so that only US rows become strings.
+    parquet = pq.ParquetFile(_S3File(s3, bucket, file), pre_buffer=True, read_dictionary=columns)
     partial = [_empty()]
-    for batch in parquet.iter_batches(BATCH_ROWS, columns=["countrycode", *_KEYS], use_threads=False):
+    for batch in parquet.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
         us_rows = batch.filter(pc.equal(batch["countrycode"].cast(pa.string()), US))
         keys = pa.table([us_rows[name].cast(pa.string()) for name in _KEYS], names=list(_KEYS))
         counted = keys.group_by(list(_KEYS), use_threads=False).aggregate([([], "count_all")])
-        columns = [_blank_to_null(counted[name]) for name in _KEYS]
-        partial.append(pa.table([*columns, counted["count_all"]], schema=_empty().schema))
+        blanked = [_blank_to_null(counted[name]) for name in _KEYS]
+        partial.append(pa.table([*blanked, counted["count_all"]], schema=_empty().schema))
     return _merge(partial)
 
 
