@@ -33,6 +33,8 @@ MOST_WATCHED = 4
 
 REGION_WORDS = {"state": "States", "county": "Counties", "aiannh": "Tribal areas"}
 
+ASSESSED = (INTRODUCED, INVASIVE, PRESUMED_NATIVE)
+
 STATUS_WORDS = {
     INTRODUCED: "introduced",
     INVASIVE: "invasive",
@@ -200,7 +202,7 @@ def make_content(
         watch_total=tables.watch_list.num_rows,
         kept_bars=_kept_bars(manifest),
         status_bars=[
-            _bar(FUNNEL_WORDS[name], manifest.funnel.status[name], manifest.funnel.us_rows, name not in STATUS[:2])
+            _bar(FUNNEL_WORDS[name], manifest.funnel.status[name], manifest.funnel.us_rows, kept=name in ASSESSED)
             for name in STATUS
         ],
         licenses=[
@@ -282,7 +284,7 @@ def _quality_headlines(manifest: Manifest) -> list[str]:
     us_rows, status = manifest.funnel.us_rows, manifest.funnel.status
     if us_rows == 0:
         return ["The snapshot has no records of the United States."]
-    assessed = sum(status[name] for name in (INTRODUCED, INVASIVE, PRESUMED_NATIVE))
+    assessed = sum(status[name] for name in ASSESSED)
     register = manifest.register
     resolved = (
         f"; {percent(register.resolved / register.records)} of the register's records were found in GBIF's taxonomy"

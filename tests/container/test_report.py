@@ -156,8 +156,8 @@ def test_months_of_any_size_stay_short(context):
     html = render(context, whats_new=whats_new, riis_review=review)
     assert len(html) < 150_000
     words = Page(html).words()
-    assert "15 of 20,000 rows, largest first. All rows: whats_new.csv" in words
-    assert "15 of 20,000 rows, largest first. All rows: riis_review.csv" in words
+    assert "The first 15 of 20,000 rows. All of them: whats_new.csv" in words
+    assert "The first 15 of 20,000 rows. All of them: riis_review.csv" in words
 
 
 def test_reasons_are_grouped_without_the_name_in_them(context):
