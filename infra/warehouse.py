@@ -127,7 +127,8 @@ def grant_statements(role: str, step: str) -> dict[str, str]:
     """SQL that gives a SQL step's database user its rights, by a label, in order.
 
     An IAM role logs in as the user ``IAMR:<role>``. Redshift would make it at the first login; rights must be there
-    before. A step's tables belong to its user; the others read them, and delete_obsolete drops them.
+    before. [U] that it takes a user made here for its own: nobody could try it. A step's tables belong to its user;
+    the others read them, and delete_obsolete drops them.
     """
     user = f'"IAMR:{role}"'
     statements = {

@@ -10,6 +10,7 @@ import pytest
 from whole_program import ACCOUNT, SUBNETS, Program, Registered, run_program, strings
 
 from container.userdata import parse_environment
+from infra.project import stack_config
 from workflow import names
 from workflow.environment import FunctionSettings, LauncherSettings, TaskSettings
 from workflow.month import Month
@@ -110,6 +111,16 @@ def test_two_stacks_in_one_account_share_no_name() -> None:
         }
 
     assert explicit("prod").isdisjoint(explicit("dev"))
+
+
+def test_names_made_by_pulumi_s_pattern_are_not_too_long_for_aws() -> None:
+    """Roles, rules and schedules take 64 characters; the engine finds out half-way through an update."""
+    pattern = json.loads(stack_config("prod")["pulumi:autonaming"])["pattern"]
+    assert pattern == "${project}-${stack}-${name}-${hex(7)}"
+    kinds = ("Role", "EventRule", "Schedule", "ScheduleGroup", "Queue")
+    for resource in run_program("prod").resources:
+        if resource.type.endswith(tuple(f":{kind}" for kind in kinds)):
+            assert len(f"bison-a_long_name-{resource.name}-0a1b2c3") <= 64
 
 
 @pytest.mark.parametrize(("stack", "protected"), [("prod", True), ("dev", False)])
