@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from functions.answers import Answer, Status
 from functions.events import BadEventError, ByHand, MarkerWritten
-from functions.store import Attempt, Store, StoredAttempt
+from functions.store import Attempt, MonthView, Store, StoredAttempt
 from workflow import names
 from workflow.environment import FunctionSettings, SettingError
 from workflow.markers import Marker, Output
@@ -258,8 +258,9 @@ def running(settings: FunctionSettings, store: Store, state: StepState) -> Run:
 def _start(settings: FunctionSettings, store: Store, state: StepState, start: Start) -> Run | Answer:
     month, step, now = state.month, state.step, now_utc()
     if start.number > 1:
+        view = MonthView(store, month)
         for later in all_after(step):
-            if StepState.read(store, month, later).under_way:
+            if StepState.read(view, month, later).under_way:
                 return Answer(
                     Status.REFUSED,
                     f"{month} {step.name} cannot start over while {later.name} is under way: wait until it has ended.",

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from functions.attempts import Run, StepError, StepState
+from functions.store import MonthView
 from workflow import names
 from workflow.boundaries import DbfField, check_projection, read_dbf_fields
 from workflow.month import Month
@@ -101,7 +102,8 @@ def obsolete_months(store: Store, month: Month) -> tuple[Month, ...]:
 
 
 def _under_way(store: Store, month: Month) -> bool:
-    return any(StepState.read(store, month, step).under_way for step in STEPS)
+    view = MonthView(store, month)
+    return any(StepState.read(view, month, step).under_way for step in STEPS)
 
 
 def annotated_registers(store: Store) -> list[tuple[str, Month]]:

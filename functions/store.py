@@ -198,3 +198,23 @@ class Store:
         )
         if marker.succeeded:
             self.delete(names.failure_key(Month.parse(marker.month), marker.step))
+
+
+class MonthView(Store):
+    """A month's markers and attempts as they were when first read, for looking at all its steps in few requests.
+
+    Other keys read as missing; what is written is not seen.
+    """
+
+    def __init__(self, store: Store, month: Month) -> None:
+        super().__init__(store.s3, store.bucket)
+        prefixes = (f"{names.RUN}{month.name}/", f"{names.LOG}{month.name}/")
+        self._keys = {item.key for prefix in prefixes for item in self.objects(prefix)}
+        self._found: dict[str, tuple[bytes, str] | None] = {}
+
+    def _get(self, key: str, byte_range: str | None = None) -> tuple[bytes, str] | None:
+        if key not in self._keys:
+            return None
+        if key not in self._found:
+            self._found[key] = super()._get(key, byte_range)
+        return self._found[key]

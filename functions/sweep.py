@@ -16,7 +16,7 @@ from functions.aws import client
 from functions.events import ByHand, Event, Scheduled
 from functions.instances import TaskInstance, find_instances, terminate
 from functions.invoke import invoke_step
-from functions.store import Store
+from functions.store import MonthView, Store
 from workflow import names
 from workflow.environment import FunctionSettings
 from workflow.month import Month
@@ -40,8 +40,9 @@ def handler(event: Event) -> Answer:
     alive = find_instances(client("ec2"), settings.stack)
     done: list[str] = []
     for month in months_to_sweep(store, event.time, alive):
+        view = MonthView(store, month)
         for step in STEPS:
-            state = StepState.read(store, month, step)
+            state = StepState.read(view, month, step)
             if needs_call(state, event.time):
                 invoke_step(settings, step, ByHand(month))
                 done.append(f"called {step.name} of {month}")

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from function_cloud import Bucket, FakeLambda
 
-NOW = datetime.now(UTC)
-THIS_MONTH = Month(NOW.year, NOW.month)
+THIS_MONTH = Month.parse(datetime.now(UTC).isoformat())
 BY_HAND = {"month": str(THIS_MONTH), "force": False, "attempt": None}
 
 
@@ -28,7 +27,7 @@ def environment(bucket: Bucket, set_step: Callable[[str | None], None]) -> None:
 
 def sweep(later: int = 0) -> dict[str, Any]:
     """A sweep ``later`` minutes from now."""
-    return handler({"time": (NOW + timedelta(minutes=later)).isoformat()}, None)
+    return handler({"time": (datetime.now(UTC) + timedelta(minutes=later)).isoformat()}, None)
 
 
 def mark(bucket: Bucket, step: str, **how: Any) -> None:
