@@ -1,6 +1,8 @@
 # make run: a whole month on this machine.  make test: the tests.  Both set everything up first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Modules are compiled once: a month starts many short processes.
+export PYTHONDONTWRITEBYTECODE :=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
 .PHONY: help run test setup lint types lock clean
@@ -25,7 +27,7 @@ setup: .venv/.ready
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv module is missing or incomplete: install it (Debian, Ubuntu: apt install python3-venv) and try again."; exit 1; }
 	@echo "Installing the locked dependencies into .venv (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt requirements/uv.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
