@@ -1,0 +1,1 @@
+"""The ``bison`` command: what it takes, and what it shows."""

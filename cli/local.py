@@ -43,7 +43,9 @@ INPUT, RESULT = "Input (each has a default)", "Result"
 def run(
     month: Annotated[
         Month | None,
-        typer.Option(parser=_month, metavar="YYYY-MM", help="The month to run.", show_default="the current month, in UTC"),
+        typer.Option(
+            parser=_month, metavar="YYYY-MM", help="The month to run.", show_default="the current month, in UTC"
+        ),
     ] = None,
     snapshot: Annotated[
         Path | None,
@@ -119,9 +121,9 @@ def run(
 ) -> None:
     """Run a whole month on this machine: from GBIF's snapshot to the report.
 
-    The code is the one that runs in AWS: the Pulumi program's event rules, roles and templates, the Lambda functions, the
-    Redshift SQL and the tasks. Nothing is sent to AWS, and no account is needed. Without options it runs a generated
-    sample of 60,000 occurrences on the real counties, and the month before it.
+    The code is the one that runs in AWS: the Pulumi program's event rules, roles and templates, the Lambda
+    functions, the Redshift SQL and the tasks. Nothing is sent to AWS, and no account is needed. Without options it
+    runs a generated sample of 60,000 occurrences on the real counties, and the month before it.
 
     A month that is done is not run again; one that stopped goes on where it stopped.
 
@@ -159,7 +161,7 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with make_screen(quiet=quiet) as screen:
         try:
-            result = run_month(options, screen)
+            result = run_month(options, screen.tell)
         except OptionError as error:
             screen.problem(str(error))
             raise typer.Exit(USAGE) from error

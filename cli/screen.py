@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,29 +16,21 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from local.run import MonthFailedError, Reporter, RunResult
+from local.updates import Activity, MonthStarted, Note, StepDoneBefore, StepEnded, StepProgress, StepStarted, Update
 from workflow.month import Month
 from workflow.steps import Step, get_step, month_steps
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-class Screen(Reporter, AbstractContextManager["Screen"], Protocol):
-    """A reporter that also shows how the run ended."""
-
-    def problem(self, text: str) -> None:
-        """Why nothing, or nothing more, was done."""
-
-    def failure(self, error: MonthFailedError) -> None:
-        """Where the month stopped, why, and where the details are."""
-
-    def result(self, result: RunResult) -> None:
-        """Where the report is, and the month's key numbers."""
+    from local.run import MonthFailedError, RunResult
 
 
 def make_screen(*, quiet: bool) -> Screen:
     """The screen for this process's output: live on a terminal, else lines."""
     console = Console(highlight=False, soft_wrap=True)
     if quiet:
-        return QuietScreen(console)
+        return Screen(console)
     return LiveScreen(console) if console.is_terminal and not console.is_dumb_terminal else LineScreen(console)
 
 
@@ -53,12 +43,15 @@ def figures(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Occurrences in the US", f"{funnel['us_rows']:,}"),
         *((f"  {name.replace('_', ' ')}", f"{rows:,}") for name, rows in status.items()),
         ("Register's records resolved", f"{register['resolved']:,} of {register['records']:,}"),
-        ("Compared with", str(manifest["previous_month"] or "no earlier month")),
+        (
+            "Compared with",
+            str(Month.parse(previous)) if (previous := manifest["previous_month"]) else "no earlier month",
+        ),
     ]
 
 
-class _Shared:
-    """What all screens say in the same words."""
+class Screen:
+    """Shows errors and the last line; what the others show besides, they add."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -68,66 +61,66 @@ class _Shared:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        return None
+        self.close()
+
+    def tell(self, update: Update) -> None:
+        """Show how far the run is."""
+
+    def close(self) -> None:
+        """Stop drawing."""
 
     def problem(self, text: str) -> None:
+        """Say why nothing, or nothing more, was done."""
+        self.close()
         self.errors.print(Text(text))
 
     def failure(self, error: MonthFailedError) -> None:
+        """Say where the month stopped, why, and where the details are."""
+        self.close()
         where = "" if error.step is None else f" at {error.step} ({get_step(error.step).title})"
         self.errors.print(Text(f"{error.month} stopped{where}.", style="bold red"))
         self.errors.print(Text(error.reason))
         self.errors.print(Text(f"Details: {_shown(error.log)}", style="dim"))
 
-    def last_line(self, result: RunResult) -> Text:
-        """What is said of a finished month even when quiet."""
-        state = "is done already (--force runs it again)" if result.already else "is done"
-        return Text(f"{result.month} {state}. Report: {_shown(result.report)}")
-
-
-class QuietScreen(_Shared):
-    """Errors and the last line."""
-
-    def month_started(self, month: Month, out: Path) -> None: ...
-    def activity(self, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def step_done_before(self, step: Step) -> None: ...
-    def step_started(self, step: Step) -> None: ...
-    def step_ended(self, step: Step, seconds: float, error: str | None) -> None: ...
-    def progress(self, step: Step, label: str, done: int, total: int) -> None: ...
-
     def result(self, result: RunResult) -> None:
-        self.console.print(self.last_line(result))
+        """Say that the month is done, and where the report is."""
+        self.close()
+        state = "is done already (--force runs it again)" if result.already else "is done"
+        self.console.print(Text(f"{result.month} {state}. Report: {_shown(result.report)}", style="bold green"))
 
 
-class LineScreen(_Shared):
+class LineScreen(Screen):
     """A line for each start and end of a step: for logs and pipes."""
 
-    def month_started(self, month: Month, out: Path) -> None:
-        self.console.print(Text(f"{month}: results go to {_shown(out)}"))
-
-    def activity(self, text: str) -> None:
-        self.console.print(Text(f"{text} ..."))
-
-    def note(self, text: str) -> None:
-        self.console.print(Text(f"Note: {text}"))
-
-    def step_done_before(self, step: Step) -> None:
-        self.console.print(Text(f"{step.label}: done before"))
-
-    def step_started(self, step: Step) -> None:
-        self.console.print(Text(f"{step.label}: {step.title} ..."))
-
-    def step_ended(self, step: Step, seconds: float, error: str | None) -> None:
-        self.console.print(Text(f"{step.label}: {'done' if error is None else 'FAILED'} after {_duration(seconds)}"))
-
-    def progress(self, step: Step, label: str, done: int, total: int) -> None: ...
+    def tell(self, update: Update) -> None:
+        """Print a line for what is worth one."""
+        if (line := self._line(update)) is not None:
+            self.console.print(Text(line))
 
     def result(self, result: RunResult) -> None:
+        """Print the key numbers too."""
         if not result.already:
             for label, text in figures(result.manifest):
                 self.console.print(Text(f"{label}: {text}"))
-        self.console.print(self.last_line(result))
+        super().result(result)
+
+    @staticmethod
+    def _line(update: Update) -> str | None:
+        match update:
+            case MonthStarted(month, out):
+                return f"{month}: results go to {_shown(out)}"
+            case Activity(text):
+                return f"{text} ..."
+            case Note(text):
+                return f"Note: {text}"
+            case StepDoneBefore(step):
+                return f"{step.label}: done before"
+            case StepStarted(step):
+                return f"{step.label}: {step.title} ..."
+            case StepEnded(step, seconds, error):
+                return f"{step.label}: {'done' if error is None else 'FAILED'} after {_duration(seconds)}"
+            case _:
+                return None
 
 
 @dataclass
@@ -136,24 +129,27 @@ class _Row:
     state: str = "waiting"
     started: float = 0.0
     seconds: float | None = None
-    label: str = ""
-    done: int = 0
-    total: int = 0
+    progress: StepProgress | None = None
 
 
-@dataclass
+_SIGNS = {
+    "waiting": ("·", "dim"),
+    "running": ("", "cyan"),
+    "before": ("✓", "green"),
+    "done": ("✓", "green"),
+    "failed": ("✗", "bold red"),
+}
+
+
 class _Board:
-    """A month's steps, drawn anew ten times a second."""
+    """A month's steps, as they are when they are drawn."""
 
-    month: Month
-    out: Path
-    activity: str = ""
-    notes: list[str] = field(default_factory=list)
-    rows: dict[str, _Row] = field(default_factory=lambda: {step.name: _Row(step) for step in month_steps()})
-
-    _SIGNS = {"waiting": ("·", "dim"), "before": ("✓", "green"), "done": ("✓", "green"), "failed": ("✗", "bold red")}
-
-    def __post_init__(self) -> None:
+    def __init__(self, month: Month, out: Path) -> None:
+        self.month = month
+        self.out = out
+        self.activity = ""
+        self.notes: list[str] = []
+        self.rows = {step.name: _Row(step) for step in month_steps()}
         self.spinner = Spinner("dots", style="cyan")
 
     def __rich__(self) -> RenderableType:
@@ -162,42 +158,42 @@ class _Board:
             table.add_column(no_wrap=True)
         table.add_column(justify="right", min_width=8, no_wrap=True)
         table.add_column(no_wrap=True, overflow="ellipsis")
-        for row in list(self.rows.values()):
-            sign, style = self._SIGNS.get(row.state, ("", "cyan"))
-            mark: RenderableType = self.spinner if row.state == "running" else Text(sign, style=style)
+        for row in self.rows.values():
+            sign, style = _SIGNS[row.state]
             table.add_row(
-                mark,
+                self.spinner if row.state == "running" else Text(sign, style=style),
                 Text(row.step.label, style=style),
-                Text(row.step.title, style="" if row.state != "waiting" else "dim"),
-                Text(self._time(row), style="dim"),
-                self._bar(row),
+                Text(row.step.title, style="dim" if row.state == "waiting" else ""),
+                Text(_time(row), style="dim"),
+                _bar(row),
             )
         head = Text(f"{self.month}", style="bold").append(f"  {_shown(self.out)}", style="dim")
         notes = [Text(f"  {note}", style="yellow") for note in self.notes]
-        foot = [Group(Text(f"  {self.activity} …", style="cyan"))] if self.activity else []
+        foot = [Text(f"  {self.activity} …", style="cyan")] if self.activity else []
         return Group(head, *notes, table, *foot)
 
-    @staticmethod
-    def _time(row: _Row) -> str:
-        if row.state == "before":
-            return "before"
-        if row.state == "running":
-            return _duration(time.monotonic() - row.started)
-        return "" if row.seconds is None else _duration(row.seconds)
 
-    @staticmethod
-    def _bar(row: _Row) -> RenderableType:
-        if row.state != "running" or not row.total:
-            return ""
-        grid = Table.grid(padding=(0, 1))
-        grid.add_row(
-            ProgressBar(total=row.total, completed=min(row.done, row.total), width=24),
-            Text(f"{row.done:,}/{row.total:,} {row.label}", style="dim"),
-        )
-        return grid
+def _time(row: _Row) -> str:
+    if row.state == "before":
+        return "before"
+    if row.state == "running":
+        return _duration(time.monotonic() - row.started)
+    return "" if row.seconds is None else _duration(row.seconds)
 
 
-class LiveScreen(_Shared):
+def _bar(row: _Row) -> RenderableType:
+    if row.state != "running" or row.progress is None:
+        return ""
+    done, total = row.progress.done, row.progress.total
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(
+        ProgressBar(total=total, completed=min(done, total), width=24),
+        Text(f"{done:,}/{total:,} {row.progress.label}", style="dim"),
+    )
+    return grid
+
+
+class LiveScreen(Screen):
     """A table of the steps that is drawn in place."""
 
     def __init__(self, console: Console) -> None:
@@ -206,63 +202,27 @@ class LiveScreen(_Shared):
         self._live: Live | None = None
         self._lock = threading.Lock()
 
-    def __exit__(self, *exception: object) -> None:
-        self._close()
+    def tell(self, update: Update) -> None:
+        """Change the table."""
+        with self._lock:
+            if isinstance(update, MonthStarted):
+                self.close()
+                self._board = _Board(update.month, update.out)
+                self._live = Live(self._board, console=self.console, refresh_per_second=10)
+                self._live.start()
+            elif self._board is not None:
+                _change(self._board, update)
 
-    def _close(self) -> None:
-        if self._live is not None:
-            if self._board is not None:
-                self._board.activity = ""
+    def close(self) -> None:
+        """Leave the table as it is now."""
+        if self._live is not None and self._board is not None:
+            self._board.activity = ""
             self._live.stop()
             self._live = None
 
-    def month_started(self, month: Month, out: Path) -> None:
-        self._close()
-        self._board = _Board(month, out)
-        self._live = Live(self._board, console=self.console, refresh_per_second=10)
-        self._live.start()
-
-    def activity(self, text: str) -> None:
-        if self._board is not None:
-            self._board.activity = text
-
-    def note(self, text: str) -> None:
-        if self._board is not None:
-            self._board.notes.append(text)
-
-    def step_done_before(self, step: Step) -> None:
-        self._row(step).state = "before"
-
-    def step_started(self, step: Step) -> None:
-        with self._lock:
-            row = self._row(step)
-            row.state, row.started = "running", time.monotonic()
-        self.activity("")
-
-    def step_ended(self, step: Step, seconds: float, error: str | None) -> None:
-        with self._lock:
-            row = self._row(step)
-            row.state, row.seconds = ("done" if error is None else "failed"), seconds
-
-    def progress(self, step: Step, label: str, done: int, total: int) -> None:
-        with self._lock:
-            row = self._row(step)
-            row.label, row.done, row.total = label, done, total
-
-    def _row(self, step: Step) -> _Row:
-        assert self._board is not None, "month_started comes first"
-        return self._board.rows.get(step.name) or _Row(step)
-
-    def problem(self, text: str) -> None:
-        self._close()
-        super().problem(text)
-
-    def failure(self, error: MonthFailedError) -> None:
-        self._close()
-        super().failure(error)
-
     def result(self, result: RunResult) -> None:
-        self._close()
+        """Print the key numbers below the table."""
+        self.close()
         if not result.already:
             table = Table.grid(padding=(0, 2))
             table.add_column()
@@ -270,7 +230,26 @@ class LiveScreen(_Shared):
             for label, text in figures(result.manifest):
                 table.add_row(Text(label, style="dim"), text)
             self.console.print(table)
-        self.console.print(self.last_line(result), style="bold green")
+        super().result(result)
+
+
+def _change(board: _Board, update: Update) -> None:
+    match update:
+        case Activity(text):
+            board.activity = text
+        case Note(text):
+            board.notes.append(text)
+        case StepDoneBefore(step):
+            board.rows[step.name].state = "before"
+        case StepStarted(step):
+            board.activity = ""
+            row = board.rows[step.name]
+            row.state, row.started = "running", time.monotonic()
+        case StepProgress(step):
+            board.rows[step.name].progress = update
+        case StepEnded(step, seconds, error):
+            row = board.rows[step.name]
+            row.state, row.seconds = ("done" if error is None else "failed"), seconds
 
 
 def _duration(seconds: float) -> str:
@@ -282,7 +261,4 @@ def _duration(seconds: float) -> str:
 
 def _shown(path: Path) -> str:
     """The path as a person would type it: relative to where they are, if it lies below."""
-    try:
-        return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
-    except OSError:
-        return str(path)
+    return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)

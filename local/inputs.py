@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.state import State
@@ -18,6 +15,9 @@ from workflow.markers import Marker
 from workflow.month import Month
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
     from local.gbif_server import Taxonomy
 
 GBIF_API = "https://api.gbif.org/v2"
@@ -33,6 +33,7 @@ READ_BY = {
 """Which step reads an input first: a change of it means to do that step again, and those after it."""
 
 _SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+_FOOTER_BYTES = 65536
 _SAMPLE = "generated sample"
 
 
@@ -80,7 +81,9 @@ class RunOptions:
         if self.previous is not None:
             earlier = PreviousMonth.read(self.previous).month
             if earlier >= self.month:
-                raise OptionError(f"--previous {self.previous} has the results of {earlier}, which is not before {self.month}.")
+                raise OptionError(
+                    f"--previous {self.previous} has the results of {earlier}, which is not before {self.month}."
+                )
 
     @property
     def gbif_api(self) -> str | None:
@@ -91,7 +94,7 @@ class RunOptions:
         return root if root.endswith("/v2") else f"{root}/v2"
 
     def fingerprints(self) -> dict[str, str]:
-        """What tells one set of inputs from another. A snapshot's files go by name, size and time, others by content."""
+        """What tells one set of inputs from another: a snapshot's files by size and last bytes, others by content."""
         return {
             "snapshot": _SAMPLE if self.snapshot is None else _of_listing(snapshot_files(self.snapshot)),
             "riis": _SAMPLE if self.riis is None else _of_content([self.riis]),
@@ -122,8 +125,14 @@ class RunOptions:
 
 
 def _of_listing(files: list[Path]) -> str:
-    text = "\n".join(f"{path.name} {(status := path.stat()).st_size} {status.st_mtime_ns}" for path in files)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Parquet's footer, which stands last, has the statistics of everything before it: no need to read it all."""
+    digest = hashlib.sha256()
+    for path in files:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(0, size - _FOOTER_BYTES))
+            digest.update(f"{path.name} {size} ".encode() + file.read())
+    return digest.hexdigest()
 
 
 def _of_content(files: list[Path]) -> str:
@@ -137,9 +146,7 @@ def snapshot_files(folder: Path) -> list[Path]:
     """The snapshot's files in a folder: those of its ``occurrence.parquet/`` if it has one; no hidden ones."""
     inner = folder / "occurrence.parquet"
     found = (inner if inner.is_dir() else folder).iterdir()
-    return sorted(
-        path for path in found if path.is_file() and path.name[0] not in "._" and path.name != "citation.txt"
-    )
+    return sorted(path for path in found if path.is_file() and path.name[0] not in "._" and path.name != "citation.txt")
 
 
 def shapefile_parts(shp: Path) -> list[Path]:
@@ -163,7 +170,9 @@ class PreviousMonth:
         """Raises OptionError if the folder has no manifest of ours."""
         path = folder / cls.MANIFEST
         if not path.is_file():
-            raise OptionError(f"--previous {folder}: it has no {cls.MANIFEST}; name the --out folder of an earlier month.")
+            raise OptionError(
+                f"--previous {folder}: it has no {cls.MANIFEST}; name the --out folder of an earlier month."
+            )
         try:
             manifest = json.loads(path.read_text("utf-8"))
             month = Month.parse(manifest["month"])
@@ -202,8 +211,8 @@ class Inputs:
 def gather(options: RunOptions, folder: Path) -> Inputs:
     """Get the inputs ready; ``folder`` is for generated ones.
 
-    Without counties: the Census Bureau's of 2016, from the package plotly-geo. Without gbif: the sample's taxonomies for
-    the sample's snapshot, GBIF's own API for any other.
+    Without counties: the Census Bureau's of 2016, from the package plotly-geo. Without gbif: the sample's taxonomies
+    for the sample's snapshot, GBIF's own API for any other.
     """
     # Only now, because it takes a while to import.
     from local.sample import build_sample
@@ -241,13 +250,15 @@ def lay_out_snapshot(inputs: Inputs, month: Month, root: Path) -> Path:
     data = root / names.snapshot_parquet_prefix(month)
     data.mkdir(parents=True)
     for path in inputs.snapshot:
-        os.symlink(path.resolve(), data / path.name)
+        (data / path.name).symlink_to(path.resolve())
     citation = root / names.snapshot_prefix(month) / "citation.txt"
     if inputs.citation is not None:
-        os.symlink(inputs.citation.resolve(), citation)
+        citation.symlink_to(inputs.citation.resolve())
     else:
         where = inputs.snapshot[0].parent if inputs.snapshot else "an empty folder"
-        citation.write_text(f"Occurrence records from {where}, named as the snapshot of {month} in a local run.\n", "utf-8")
+        citation.write_text(
+            f"Occurrence records from {where}, named as the snapshot of {month} in a local run.\n", "utf-8"
+        )
     return data
 
 
@@ -256,7 +267,7 @@ def input_keys(inputs: Inputs, defaults: Mapping[str, str]) -> dict[str, str]:
 
     defaults: the program's keys, taken where a file's name cannot be part of a key.
     """
-    keys = {}
+    keys: dict[str, str] = {}
     for setting, path, suffix in (
         ("riisKey", inputs.riis, ".csv"),
         ("countyKey", inputs.counties, ".shp"),

@@ -5,22 +5,41 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from local.inputs import READ_BY, Inputs, OptionError, RunOptions, gather, input_keys, lay_out_snapshot
 from local.state import BusyError, State
+from local.updates import (
+    Activity,
+    MonthStarted,
+    Note,
+    StepDoneBefore,
+    StepEnded,
+    StepProgress,
+    StepStarted,
+    Tell,
+)
 from workflow import names
-from workflow.month import Month
 from workflow.steps import FIRST_STEP, Kind, Step, get_step, month_steps
 
 if TYPE_CHECKING:
-    from local.cloud.cloud import Cloud
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-__all__ = ["BusyError", "MonthFailedError", "OptionError", "OtherInputsError", "Reporter", "RunOptions", "RunResult", "run_month"]
+    from local.cloud.cloud import Cloud
+    from workflow.month import Month
+
+__all__ = [
+    "BusyError",
+    "MonthFailedError",
+    "OptionError",
+    "OtherInputsError",
+    "RunOptions",
+    "RunResult",
+    "run_month",
+]
 
 LOG = logging.getLogger("bison.local.run")
 STACK = "local"
@@ -29,7 +48,7 @@ REPORT = "report.html"
 
 
 class MonthFailedError(Exception):
-    """The month stopped. step: where, None if before or between steps. reason: for people. log: file with the details."""
+    """The month stopped. step: where, None if between steps. reason: for people. log: file with the details."""
 
     def __init__(self, month: Month, step: str | None, reason: str, log: Path) -> None:
         super().__init__(reason)
@@ -41,40 +60,6 @@ class MonthFailedError(Exception):
 
 class OtherInputsError(Exception):
     """The month is done already, with other inputs than those named now."""
-
-
-class Reporter(Protocol):
-    """Who shows a run's progress. Called from several threads."""
-
-    def month_started(self, month: Month, out: Path) -> None:
-        """A month is to be run; steps already done are told next."""
-
-    def activity(self, text: str) -> None:
-        """What is being done while no step is under way."""
-
-    def note(self, text: str) -> None:
-        """What a reader of the results should know."""
-
-    def step_done_before(self, step: Step) -> None:
-        """An earlier run did the step."""
-
-    def step_started(self, step: Step) -> None: ...
-
-    def step_ended(self, step: Step, seconds: float, error: str | None) -> None: ...
-
-    def progress(self, step: Step, label: str, done: int, total: int) -> None: ...
-
-
-class Silent:
-    """Shows nothing."""
-
-    def month_started(self, month: Month, out: Path) -> None: ...
-    def activity(self, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-    def step_done_before(self, step: Step) -> None: ...
-    def step_started(self, step: Step) -> None: ...
-    def step_ended(self, step: Step, seconds: float, error: str | None) -> None: ...
-    def progress(self, step: Step, label: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -93,18 +78,18 @@ class RunResult:
 
     @property
     def report(self) -> Path:
+        """The report's file."""
         return self.out / REPORT
 
 
-def run_month(options: RunOptions, reporter: Reporter | None = None) -> RunResult:
-    """Run a month, or say that it is done; go on where an earlier run stopped.
+def run_month(options: RunOptions, tell: Tell = lambda _update: None) -> RunResult:
+    """Run a month, or say that it is done; go on where an earlier run stopped. ``tell`` hears how far it is.
 
     A sample's previous month is run first, into a folder of its own. Raises OptionError, BusyError, OtherInputsError,
     MonthFailedError, and whatever fault of the program itself.
     """
     options = replace(options, out=options.out.resolve())
     options.check()
-    reporter = reporter or Silent()
     state = State(options.out)
     with state.locked():
         if not options.force and (result := _done_before(options, state)) is not None:
@@ -113,16 +98,16 @@ def run_month(options: RunOptions, reporter: Reporter | None = None) -> RunResul
             state.clear()
         fingerprints = options.fingerprints()
         if options.makes_previous:
-            options = replace(options, previous=_sample_previous(options.of_previous(), reporter).out)
-        return _Run(options, state, fingerprints, reporter).go()
+            options = replace(options, previous=_sample_previous(options.of_previous(), tell).out)
+        return _Run(options, state, fingerprints, tell).go()
 
 
-def _sample_previous(options: RunOptions, reporter: Reporter) -> RunResult:
+def _sample_previous(options: RunOptions, tell: Tell) -> RunResult:
     try:
-        return run_month(options, reporter)
+        return run_month(options, tell)
     except OtherInputsError:
         # Made by an earlier run of the sample, with other options than now.
-        return run_month(replace(options, force=True), reporter)
+        return run_month(replace(options, force=True), tell)
 
 
 def _done_before(options: RunOptions, state: State) -> RunResult | None:
@@ -148,14 +133,14 @@ def _manifest(out: Path) -> Mapping[str, Any]:
 
 
 class _Run:
-    """One run of one month. Also listens to the cloud: it keeps objects and tells the reporter what they mean."""
+    """One run of one month. Also listens to the cloud: it keeps objects and tells what they mean."""
 
-    def __init__(self, options: RunOptions, state: State, fingerprints: dict[str, str], reporter: Reporter) -> None:
+    def __init__(self, options: RunOptions, state: State, fingerprints: dict[str, str], tell: Tell) -> None:
         self.options = options
         self.month = options.month
         self.state = state
         self.fingerprints = fingerprints
-        self.reporter = reporter
+        self.tell = tell
         self.seconds: dict[str, float] = {}
         self.started: dict[str, float] = {}
         self.statements: dict[str, int] = {}
@@ -165,11 +150,11 @@ class _Run:
     def go(self) -> RunResult:
         with _logging_to(self.state.logs / RUN_LOG):
             LOG.info("Run of %s into %s", self.month, self.options.out)
-            self.reporter.month_started(self.month, self.options.out)
-            self.reporter.activity("Getting the inputs ready")
+            self.tell(MonthStarted(self.month, self.options.out))
+            self.tell(Activity("Getting the inputs ready"))
             inputs = gather(self.options, self.state.folder / "sample")
             for note in inputs.notes:
-                self.reporter.note(note)
+                self.tell(Note(note))
             self._run(inputs)
         self.state.publish(self.month)
         return RunResult(
@@ -185,7 +170,7 @@ class _Run:
         # Only now, because they take seconds to import.
         from infra.project import stack_config
         from local.cloud.cloud import Cloud, DeliveryError
-        from local.cloud.functions import FunctionFailed
+        from local.cloud.functions import FunctionFailedError
         from local.cloud.public_bucket import PublicBucket
         from local.gbif_server import GbifServer
         from local.warehouse import Warehouse
@@ -208,7 +193,7 @@ class _Run:
                 temporary,
             )
 
-        self.reporter.activity("Starting the local cloud")
+        self.tell(Activity("Starting the local cloud"))
         with GbifServer(inputs.taxonomies) as gbif:
             cloud = Cloud(
                 listener=self,
@@ -230,7 +215,7 @@ class _Run:
                 try:
                     self._start(cloud)
                     cloud.run_until_idle()
-                except FunctionFailed as error:
+                except FunctionFailedError as error:
                     step = cloud.program.functions[error.function].environment.get("BISON_STEP")
                     raise self._failed(step, str(error)) from error
                 except DeliveryError as error:
@@ -268,10 +253,10 @@ class _Run:
         again = min((READ_BY[name] for name in changed), key=order.index, default=first)
         start = min(first, again, key=order.index)
         for name in order[: order.index(start)]:
-            self.reporter.step_done_before(get_step(name))
+            self.tell(StepDoneBefore(get_step(name)))
         attempt, _ = self.state.attempt(self.month, start)
         if start != first:
-            self.reporter.note(f"Changed since the last run: {', '.join(changed)}; starting again at {start}.")
+            self.tell(Note(f"Changed since the last run: {', '.join(changed)}; starting again at {start}."))
         # Only when the step that reads them is under way are the new inputs those of this state.
         self.fingerprints_due = start
         function = names.function_name(names.stack_prefix(STACK), start)
@@ -346,19 +331,19 @@ class _Run:
 
     def progress(self, step: str, label: str, done: int, total: int) -> None:
         """Pass a task's word on."""
-        self.reporter.progress(get_step(step), label, done, total)
+        self.tell(StepProgress(get_step(step), label, done, total))
 
     def _step_started(self, step: Step) -> None:
         if step.name == self.fingerprints_due:
             self.state.write_inputs(self.fingerprints)
         if step.name not in self.started:
             self.started[step.name] = time.monotonic()
-            self.reporter.step_started(step)
+            self.tell(StepStarted(step))
 
     def _step_ended(self, step: Step, error: str | None) -> None:
         if step.name in self.started and step.name not in self.seconds:
             self.seconds[step.name] = time.monotonic() - self.started[step.name]
-            self.reporter.step_ended(step, self.seconds[step.name], error)
+            self.tell(StepEnded(step, self.seconds[step.name], error))
 
     def _statement(self, step: Step, name: str, content: bytes) -> None:
         body = json.loads(content)
@@ -367,7 +352,7 @@ class _Run:
         elif name.removesuffix(".json").isdigit() and step.name in self.statements:
             ended = body.get("state") == "FINISHED"
             done = int(name.removesuffix(".json")) - (0 if ended else 1)
-            self.reporter.progress(step, body.get("name", "statements"), done, self.statements[step.name])
+            self.tell(StepProgress(step, body.get("name", "statements"), done, self.statements[step.name]))
 
 
 @contextmanager

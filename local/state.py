@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workflow import names
 from workflow.markers import Marker
-from workflow.month import Month
 from workflow.steps import get_step, month_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from workflow.month import Month
 
 FOLDER = ".bison"
 
@@ -34,18 +37,22 @@ class State:
 
     @property
     def folder(self) -> Path:
+        """Where all of it lies."""
         return self.out / FOLDER
 
     @property
     def bucket(self) -> Path:
+        """Where the objects lie, by their keys."""
         return self.folder / "bucket"
 
     @property
     def warehouse(self) -> Path:
+        """DuckDB's file."""
         return self.folder / "warehouse.duckdb"
 
     @property
     def logs(self) -> Path:
+        """Folder of the run's log and the tasks' output."""
         return self.folder / "log"
 
     @contextmanager
@@ -76,6 +83,7 @@ class State:
         part.replace(path)
 
     def delete(self, key: str) -> None:
+        """Forget an object."""
         (self.bucket / key).unlink(missing_ok=True)
 
     def objects(self) -> Iterator[tuple[str, Path]]:
@@ -126,6 +134,7 @@ class State:
         return json.loads(self._inputs.read_text("utf-8")) if self._inputs.is_file() else None
 
     def write_inputs(self, fingerprints: dict[str, str]) -> None:
+        """Note what the steps read from now on."""
         self._inputs.write_text(json.dumps(fingerprints, indent=2, ensure_ascii=False), "utf-8")
 
     def publish(self, month: Month) -> None:
@@ -144,6 +153,6 @@ class State:
             else:
                 old.unlink(missing_ok=True)
         for name in present:
-            os.replace(results / name, self.out / name)
+            (results / name).replace(self.out / name)
         results.rmdir()
         record.write_text(json.dumps(present), "utf-8")

@@ -1,8 +1,8 @@
 """Who may do what: IAM's policy evaluation over the roles and policies that the program made in moto.
 
-moto keeps the roles; its own check knows no conditions and looks at most services' requests as ``*``, which refuses
-every policy that names its resources. So the request is translated here into the permissions that AWS asks for, each with
-its resource and condition keys, and the caller's policies are evaluated by IAM's rules.
+moto keeps the roles. Its own check knows no conditions and takes the resource of most requests for ``*``, which refuses
+every policy that names one. So a request is translated into the permissions that AWS asks for (see ``calls``), each
+with its resource and condition keys, and the caller's policies are evaluated here by IAM's rules.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PARTITION = "aws"
 Document = Mapping[str, Any]
 
 
-class AccessDenied(Exception):
+class AccessDeniedError(Exception):
     """The caller's policies do not allow the request."""
 
 
@@ -38,7 +38,7 @@ class Permission:
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever signed a request. user_id: ``aws:userid``. documents: policies; None for the operator, who may do anything."""
+    """Whoever signed a request. user_id: ``aws:userid``. documents: policies; None for the operator."""
 
     arn: str
     user_id: str
@@ -50,27 +50,33 @@ ANYBODY = Caller("anonymous", "", ())
 
 
 def assumed_role(access_key_id: str, session_token: str | None) -> Caller:
-    """The caller behind credentials of AssumeRole. Raises AccessDenied for credentials that nobody was given."""
+    """The caller behind credentials of AssumeRole. Raises AccessDeniedError for credentials that nobody was given."""
     for session in sts_backends[ACCOUNT][PARTITION].assumed_roles:
         if session.access_key_id == access_key_id and session.session_token == session_token:
             role = session.role_arn.rsplit("/", 1)[-1]
             arn = f"arn:{PARTITION}:sts::{ACCOUNT}:assumed-role/{role}/{session.session_name}"
             return Caller(arn, session.user_id, role_documents(role))
-    raise AccessDenied("The security token included in the request is invalid.")
+    raise AccessDeniedError("The security token included in the request is invalid.")
 
 
 def role_documents(role_name: str) -> tuple[Document, ...]:
     """A role's inline and attached policies, as moto has them now."""
     iam = iam_backends[ACCOUNT][PARTITION]
+    role = iam.get_role(role_name)
     inline = [iam.get_role_policy(role_name, name)[1] for name in iam.list_role_policies(role_name)]
-    attached = [policy.document for policy in iam.get_role(role_name).managed_policies.values()]
+    attached = [
+        version.document
+        for policy in role.managed_policies.values()
+        for version in policy.versions
+        if version.is_default
+    ]
     return tuple(json.loads(document) for document in [*inline, *attached])
 
 
 def authorize(caller: Caller, permissions: Iterable[Permission], resource_policies: Iterable[Document] = ()) -> None:
     """Hold a request against the caller's policies; a bucket's own policy can refuse besides.
 
-    Raises AccessDenied that names who, what and on what, as AWS does.
+    Raises AccessDeniedError that names who, what and on what, as AWS does.
     """
     resource_policies = tuple(resource_policies)
     for needed in permissions:
@@ -79,17 +85,19 @@ def authorize(caller: Caller, permissions: Iterable[Permission], resource_polici
         allowed = caller.documents is None or is_allowed(caller.documents, permission)
         if denied or not allowed:
             reason = "an explicit deny" if denied else "no identity-based policy allows the action"
-            raise AccessDenied(
+            raise AccessDeniedError(
                 f"User: {caller.arn} is not authorized to perform: {permission.action} "
                 f"on resource: {permission.resource} because {reason}"
             )
 
 
 def is_allowed(documents: Iterable[Document], permission: Permission) -> bool:
+    """Whether a statement of the policies allows it; another one may deny it all the same."""
     return any(_applies(statement, permission) for statement in _statements(documents, "Allow"))
 
 
 def is_denied(documents: Iterable[Document], permission: Permission) -> bool:
+    """Whether a statement of the policies denies it."""
     return any(_applies(statement, permission) for statement in _statements(documents, "Deny"))
 
 
@@ -176,7 +184,9 @@ def _condition_holds(operator: str, key: str, expected: list[str], context: Mapp
     negated = plain in _NEGATED
     compare = _OPERATORS.get(_NEGATED.get(plain, plain))
     if compare is None or quantifier not in ("", "ForAllValues", "ForAnyValue"):
-        raise NotImplementedError(f"A policy has the condition operator {operator}, which the local run cannot evaluate.")
+        raise NotImplementedError(
+            f"A policy has the condition operator {operator}, which the local run cannot evaluate."
+        )
     if actual is None:
         return optional or negated or quantifier == "ForAllValues"
     wanted = [_VARIABLE.sub(lambda match: _value_of(match[1], context), value) for value in expected]

@@ -106,11 +106,13 @@ def permissions(call: Call, workgroups: Mapping[str, str], statement_owner: str)
     return rule(call.parameters) if rule else [Permission(f"{call.service}:{call.operation}")]
 
 
-def arn(service: str, resource: str, *, region: str = REGION) -> str:
-    return f"arn:{PARTITION}:{service}:{region}:{ACCOUNT}:{resource}"
+def arn(service: str, resource: str) -> str:
+    """ARN of something in this account and region."""
+    return f"arn:{PARTITION}:{service}:{REGION}:{ACCOUNT}:{resource}"
 
 
 def bucket_arn(bucket: str, key: str = "") -> str:
+    """ARN of a bucket, or of an object in it."""
     return f"arn:{PARTITION}:s3:::{bucket}/{key}" if key else f"arn:{PARTITION}:s3:::{bucket}"
 
 
@@ -162,8 +164,10 @@ def _request_tags(specifications: list[Mapping[str, Any]], kind: str) -> dict[st
 
 
 def _tag_context(tags: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    context = {f"aws:requesttag/{key}".lower(): (value,) for key, value in tags.items()}
-    return {**context, "aws:tagkeys": tuple(tags)} if tags else context
+    context: dict[str, tuple[str, ...]] = {f"aws:requesttag/{key}".lower(): (value,) for key, value in tags.items()}
+    if tags:
+        context["aws:tagkeys"] = tuple(tags)
+    return context
 
 
 def find_launch_template(specification: Mapping[str, Any]) -> Any:
@@ -194,11 +198,17 @@ def _create_fleet(parameters: Mapping[str, Any]) -> list[Permission]:
         subnets = {override["SubnetId"] for override in configuration.get("Overrides", ()) if "SubnetId" in override}
         needed.append(Permission("ec2:CreateFleet", template_arn, {**context, **_resource_tags(template.id)}))
         needed.append(Permission("ec2:RunInstances", template_arn, {**context, **_resource_tags(template.id)}))
-        needed.append(Permission("ec2:RunInstances", arn("ec2", "instance/*"), {**context, **_tag_context(tags["instance"])}))
-        needed.append(Permission("ec2:RunInstances", arn("ec2", "volume/*"), {**context, **_tag_context(tags["volume"])}))
+        needed.append(
+            Permission("ec2:RunInstances", arn("ec2", "instance/*"), {**context, **_tag_context(tags["instance"])})
+        )
+        needed.append(
+            Permission("ec2:RunInstances", arn("ec2", "volume/*"), {**context, **_tag_context(tags["volume"])})
+        )
         needed.append(Permission("ec2:RunInstances", arn("ec2", "network-interface/*"), context))
         needed.append(Permission("ec2:RunInstances", f"arn:{PARTITION}:ec2:{REGION}::image/ami-local", context))
-        needed += [Permission("ec2:RunInstances", arn("ec2", f"subnet/{subnet}"), context) for subnet in sorted(subnets)]
+        needed += [
+            Permission("ec2:RunInstances", arn("ec2", f"subnet/{subnet}"), context) for subnet in sorted(subnets)
+        ]
         needed += [
             Permission("ec2:RunInstances", arn("ec2", f"security-group/{group}"), context)
             for group in _security_groups(data)
@@ -227,7 +237,9 @@ def _security_groups(template_data: Mapping[str, Any]) -> list[str]:
 def _resource_tags(resource_id: str) -> dict[str, tuple[str, ...]]:
     tags = ec2_backends[ACCOUNT][REGION].tags.get(resource_id, {})
     return {
-        f"{namespace}:resourcetag/{key}".lower(): (value,) for key, value in tags.items() for namespace in ("aws", "ec2")
+        f"{namespace}:resourcetag/{key}".lower(): (value,)
+        for key, value in tags.items()
+        for namespace in ("aws", "ec2")
     }
 
 
@@ -249,6 +261,8 @@ _RULES: dict[tuple[str, str], Callable[[Mapping[str, Any]], list[Permission]]] =
     ("lambda", "GetFunction"): lambda p: [Permission("lambda:GetFunction", _function_arn(p["FunctionName"]))],
     ("sns", "Publish"): lambda p: [Permission("sns:Publish", p["TopicArn"])],
     ("sqs", "SendMessage"): lambda p: [Permission("sqs:SendMessage", arn("sqs", p["QueueUrl"].rsplit("/", 1)[-1]))],
-    ("ssm", "GetParameter"): lambda p: [Permission("ssm:GetParameter", arn("ssm", f"parameter/{p['Name'].lstrip('/')}"))],
+    ("ssm", "GetParameter"): lambda p: [
+        Permission("ssm:GetParameter", arn("ssm", f"parameter/{p['Name'].lstrip('/')}"))
+    ],
     ("sts", "GetCallerIdentity"): lambda _: [],
 }

@@ -6,10 +6,8 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from unittest.mock import patch
 
@@ -28,8 +26,9 @@ from local.cloud.instances import CODE_ROOT, Instances
 from local.cloud.program import Program, execute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from local.cloud.public_bucket import PublicBucket
 
@@ -104,7 +103,8 @@ class Cloud:
         self._queue: queue.Queue[Event | _Invocation | Exception] = queue.Queue()
         self._quiet = False
         self._clients: dict[str, Any] = {}
-        self._clients_lock = threading.Lock()
+        self._clients_lock = threading.RLock()
+        self._warehouse_client: Any = None
         self._exit = ExitStack()
         self._endpoint = Endpoint()
         self._instances = Instances(
@@ -128,6 +128,7 @@ class Cloud:
             stack.callback(self._endpoint.stop)
             # The user's own AWS profile and keys have no business here.
             stack.enter_context(environment(self._variables(OPERATOR_KEY_ID, OPERATOR_SECRET)))
+            self._session = boto3.session.Session()
             self._endpoint.public_buckets[self._public_bucket.name] = self._public_bucket
             self.program = execute(
                 self._main, project="bison", stack=self._stack, config=self._config, client=self.client
@@ -155,17 +156,20 @@ class Cloud:
         """boto3's client of a service for the operator, who may do anything."""
         with self._clients_lock:
             if service not in self._clients:
-                self._clients[service] = boto3.session.Session().client(service)
+                self._clients[service] = self._session.client(service)  # type: ignore[call-overload]
             return self._clients[service]
 
     def warehouse_client(self) -> Any:
         """An S3 client with the rights of Redshift's default role, as COPY, UNLOAD and Spectrum have them."""
-        variables = self.credentials(self.program.warehouse_role, REDSHIFT)
-        return boto3.session.Session(
-            aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
-            aws_session_token=variables["AWS_SESSION_TOKEN"],
-        ).client("s3")
+        with self._clients_lock:
+            if self._warehouse_client is None:
+                variables = self.credentials(self.program.warehouse_role, REDSHIFT)
+                self._warehouse_client = boto3.session.Session(
+                    aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+                    aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+                    aws_session_token=variables["AWS_SESSION_TOKEN"],
+                ).client("s3")
+            return self._warehouse_client
 
     def credentials(self, role_arn: str, principal: str) -> dict[str, str]:
         """Environment variables with which an AWS client acts as the role.
@@ -200,7 +204,9 @@ class Cloud:
         role = self._check_trust(schedule.role, SCHEDULER, schedule.group_arn)
         needed = access.Permission("lambda:InvokeFunction", function.arn)
         if not access.is_allowed(access.role_documents(role), needed):
-            raise DeliveryError(f"Schedule {schedule.name} may not invoke {function.name}: {role} lacks {needed.action}.")
+            raise DeliveryError(
+                f"Schedule {schedule.name} may not invoke {function.name}: {role} lacks {needed.action}."
+            )
         self._put(_Invocation(function.name, schedule.event(scheduled)))
 
     def schedule_of(self, function: str) -> Schedule:
@@ -226,7 +232,7 @@ class Cloud:
     def run_until_idle(self) -> None:
         """Deliver events until none is left and nothing is under way that could bring one.
 
-        Raises FunctionFailed (after Lambda's three attempts), DeliveryError, and any fault of the endpoint's.
+        Raises FunctionFailedError (after Lambda's three attempts), DeliveryError, and any fault of the endpoint's.
         """
         while True:
             # Asked first: whatever ends in between has put its event into the queue before it counts as ended.
@@ -273,7 +279,7 @@ class Cloud:
                 function = self._function(target.arn, f"Rule {rule.name}")
                 if not function.may_be_invoked_by(EVENTS, rule.arn):
                     raise DeliveryError(
-                        f"Rule {rule.name} may not invoke {function.name}: the program gives it no aws.lambda_.Permission."
+                        f"Rule {rule.name} may not invoke {function.name}: the program makes no Permission for it."
                     )
                 LOG.info("%s -> %s", event["detail-type"], function.name)
                 self._run(function, event if target.input is None else access.parse_document(target.input))

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from xml.sax.saxutils import escape
 
@@ -21,14 +20,17 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
 from local.cloud import access, calls
-from local.cloud.access import AccessDenied, Caller, Permission
-from local.cloud.calls import Call
+from local.cloud.access import AccessDeniedError, Caller, Permission
 from local.cloud.public_bucket import PublicBucket, s3_error
 from local.warehouse import WarehouseError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from moto.core.request import Request
     from werkzeug.serving import BaseWSGIServer
+
+    from local.cloud.calls import Call
 
 LOG = logging.getLogger("bison.local.endpoint")
 
@@ -39,20 +41,31 @@ OPERATOR_SECRET = "opens-nothing"  # noqa: S105 -- nobody but this process's own
 class DataApi(Protocol):
     """Redshift's Data API: each operation takes the request's members and returns the answer's."""
 
-    def execute_statement(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
-    def describe_statement(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
-    def get_statement_result(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
-    def list_statements(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
-    def cancel_statement(self, request: Mapping[str, Any]) -> Mapping[str, Any]: ...
-    def close(self) -> None: ...
+    def execute_statement(self, request: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Submit a statement."""
+
+    def describe_statement(self, request: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Say what became of a statement."""
+
+    def get_statement_result(self, request: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """Give a page of a statement's result."""
+
+    def list_statements(self, request: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """List statements by a prefix of their names."""
+
+    def cancel_statement(self, request: Mapping[str, Any], /) -> Mapping[str, Any]:
+        """End a statement early."""
+
+    def close(self) -> None:
+        """Take no more statements."""
 
 
 class Endpoint:
     """The server. Its attributes say who answers what moto does not.
 
-    data_api: Redshift's Data API, by operation. workgroups: ARN of each Redshift workgroup by name.
-    statement_owners: who submitted each statement. public_buckets: by name. bucket_policies: policy documents by bucket name. on_invoke: takes the function's name and the event of
-    an asynchronous Invoke. after_ec2: is called when moto has answered EC2. on_fault: hears of faults of this server.
+    data_api: Redshift's Data API. workgroups: ARN of each Redshift workgroup by name. statement_owners: who submitted
+    each statement. public_buckets: by name. bucket_policies: by bucket's name. on_invoke: takes the function's name and
+    the event of an asynchronous Invoke. after_ec2: is called when moto has answered EC2. on_fault: hears of faults.
     """
 
     def __init__(self) -> None:
@@ -64,7 +77,7 @@ class Endpoint:
         self.on_invoke: Callable[[str, Any], None] = _nobody_invokes
         self.after_ec2: Callable[[], None] = lambda: None
         self.on_fault: Callable[[Exception], None] = lambda _error: None
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = _Moto(create_backend_app)
         # moto's models are made for one request at a time.
         self._moto_lock = threading.Lock()
         self._server: BaseWSGIServer | None = None
@@ -77,6 +90,7 @@ class Endpoint:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def stop(self) -> None:
+        """Serve no more."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -103,7 +117,7 @@ class Endpoint:
         try:
             caller = _caller(signer)
             self._authorize(caller, call)
-        except AccessDenied as denied:
+        except AccessDeniedError as denied:
             LOG.warning("%s", denied)
             return _denial(call, str(denied), head=request.method == "HEAD")
         if call.service == "s3" and (bucket := self.public_buckets.get(call.parameters["Bucket"])):
@@ -112,7 +126,7 @@ class Endpoint:
             return self._data_api_answer(self.data_api, caller, call)
         if (call.service, call.operation) == ("lambda", "Invoke"):
             return self._invoke(call)
-        response = self._ask_moto(request)
+        response = self._ask_moto(request, call.service)
         if call.service == "ec2":
             self.after_ec2()
         if response.status_code == 404 and call.operation in ("GetObject", "HeadObject"):
@@ -129,14 +143,14 @@ class Endpoint:
         needed = [] if caller is access.OPERATOR else calls.permissions(call, self.workgroups, owner)
         access.authorize(caller, needed, policies)
         if caller is access.ANYBODY:
-            raise AccessDenied("The request is not signed.")
+            raise AccessDeniedError("The request is not signed.")
 
     def _missing_object(self, caller: Caller, call: Call, response: Response) -> Response:
         """S3 tells that a key is missing only to those who may list the bucket; the others are refused."""
         listing = Permission("s3:ListBucket", calls.bucket_arn(call.parameters["Bucket"]))
         try:
             access.authorize(caller, [listing])
-        except AccessDenied as denied:
+        except AccessDeniedError as denied:
             LOG.warning("%s/%s is missing, and %s", call.parameters["Bucket"], call.parameters["Key"], denied)
             return _denial(call, str(denied), head=call.operation == "HeadObject")
         return response
@@ -171,14 +185,32 @@ class Endpoint:
             self.statement_owners.setdefault(answer["Id"], caller.user_id)
         return Response(json.dumps(answer), mimetype="application/x-amz-json-1.1")
 
-    def _ask_moto(self, request: Request) -> Response:
+    def _ask_moto(self, request: Request, service: str) -> Response:
         body = request.get_data()
-        environ = {**request.environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        environ = {
+            **request.environ,
+            "wsgi.input": io.BytesIO(body),
+            "CONTENT_LENGTH": str(len(body)),
+            _SERVICE: service,
+        }
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         for key in [key for key in environ if key.startswith("werkzeug.request")]:
             del environ[key]
         with self._moto_lock:
             return Response.from_app(self._moto, environ, buffered=True)
+
+
+_SERVICE = "bison.service"
+
+
+class _Moto(DomainDispatcherApplication):
+    """moto's applications by service. Its own way to find one looks through the file system at every request."""
+
+    def get_application(self, environ: dict[str, Any]) -> Any:
+        service = environ[_SERVICE]
+        if service not in self.app_instances:
+            self.app_instances[service] = super().get_application(environ)
+        return self.app_instances[service]
 
 
 class _RequestHandler(MotoRequestHandler):

@@ -6,21 +6,20 @@ import json
 import re
 import uuid
 from calendar import monthrange
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moto.events.models import EventPattern
 
 from local.cloud.access import ACCOUNT, REGION
-from workflow.month import Month
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from workflow.month import Month
 
 Event = dict[str, Any]
-
-
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def make_event(source: str, detail_type: str, detail: Mapping[str, Any], resources: tuple[str, ...] = ()) -> Event:
@@ -31,7 +30,7 @@ def make_event(source: str, detail_type: str, detail: Mapping[str, Any], resourc
         "detail-type": detail_type,
         "source": source,
         "account": ACCOUNT,
-        "time": now(),
+        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "region": REGION,
         "resources": list(resources),
         "detail": dict(detail),
@@ -83,6 +82,7 @@ class Rule:
     enabled: bool = True
 
     def matches(self, event: Mapping[str, Any]) -> bool:
+        """Whether the rule is on and its pattern takes the event."""
         return self.enabled and bool(EventPattern.load(self.pattern).matches_event(dict(event)))  # type: ignore[arg-type]
 
 
@@ -111,7 +111,9 @@ class Schedule:
         """
         match = re.fullmatch(r"cron\((\S+) (\S+) (\S+) \* \? \*\)", self.expression)
         if match is None:
-            raise ValueError(f"Schedule {self.name}: {self.expression} is no cron expression over minute, hour and day.")
+            raise ValueError(
+                f"Schedule {self.name}: {self.expression} is no cron expression over minute, hour and day."
+            )
         minutes, hours, days = (
             _cron_field(text, *limits) for text, limits in zip(match.groups(), ((0, 59), (0, 23), (1, 31)), strict=True)
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 LOG = logging.getLogger("bison.local.functions")
 
@@ -17,7 +19,7 @@ ATTEMPTS = 3
 """Lambda runs an asynchronous invocation three times at most."""
 
 
-class FunctionFailed(Exception):
+class FunctionFailedError(Exception):
     """A function failed three times with the same event; Lambda would give the event up.
 
     function: its name. error: the last attempt's exception.
@@ -47,12 +49,13 @@ class Function:
     credentials: Mapping[str, str] = field(default_factory=dict)
 
     def may_be_invoked_by(self, principal: str, source_arn: str) -> bool:
+        """Whether the function's resource policy lets an AWS service invoke it for ``source_arn``."""
         return any(who == principal and source in (None, source_arn) for who, source in self.principals)
 
     def run(self, event: Any) -> Any:
         """Run the handler as Lambda does for an asynchronous event, up to three times, and return its answer.
 
-        Raises FunctionFailed after the third failure.
+        Raises FunctionFailedError after the third failure.
         """
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -60,7 +63,7 @@ class Function:
             except Exception as error:
                 LOG.exception("%s failed (attempt %d of %d) with %s", self.name, attempt, ATTEMPTS, event)
                 if attempt == ATTEMPTS:
-                    raise FunctionFailed(self.name, error) from error
+                    raise FunctionFailedError(self.name, error) from error
         raise AssertionError("unreachable")
 
     def _run_once(self, event: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The machines of a fleet, as processes: a new instance in moto runs its task, and the process's end is the instance's."""
+"""The machines of a fleet, as processes: a new instance in moto runs its task, and ends with it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moto.ec2.models import ec2_backends
 
@@ -22,6 +21,9 @@ from local.cloud import calls
 from local.cloud.access import ACCOUNT, REGION
 from local.cloud.events import Event, instance_state_changed
 from workflow import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 LOG = logging.getLogger("bison.local.instances")
 
@@ -124,9 +126,8 @@ class Instances:
         threading.Thread(target=self._follow, args=(instance.id, process, step, log), name=step, daemon=True).start()
 
     def _follow(self, instance_id: str, process: subprocess.Popen[str], step: str, log: Path) -> None:
-        assert process.stdout is not None
         with log.open("a", encoding="utf-8") as file:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 if line.startswith(PROGRESS_MARK):
                     with suppress(ValueError, KeyError):
                         state = json.loads(line.removeprefix(PROGRESS_MARK))

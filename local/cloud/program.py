@@ -11,19 +11,20 @@ import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from pulumi.runtime import mocks
-from pulumi.runtime.stack import get_root_resource
+from pulumi.runtime.settings import get_root_resource
 
 from local.cloud.access import ACCOUNT, PARTITION, REGION
 from local.cloud.calls import arn
 from local.cloud.events import Rule, Schedule, Target
 from local.cloud.functions import Function
-from local.cloud.instances import CODE_ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOG = logging.getLogger("bison.local.program")
 
@@ -72,7 +73,6 @@ def execute(
         asyncio.set_event_loop(asyncio.new_event_loop())
         makers = _Makers(program, client)
 
-        @pulumi.runtime.test
         def body() -> Any:
             pulumi.runtime.set_all_config(dict(config))
             mocks.set_mocks(makers, project=project, stack=stack, preview=False)
@@ -81,7 +81,7 @@ def execute(
             return pulumi.Output.all(**exports).apply(program.outputs.update)
 
         try:
-            body()
+            pulumi.runtime.test(body)()  # type: ignore[no-untyped-call]
         except BaseException as error:  # carried to the caller's thread
             failures.append(makers.failure or error)
 
@@ -160,7 +160,7 @@ def _bucket(makers: _Makers, name: str, inputs: Inputs) -> Made:
 
 
 def _bucket_notification(makers: _Makers, name: str, inputs: Inputs) -> Made:
-    configuration = {"EventBridgeConfiguration": {}} if inputs.get("eventbridge") else {}
+    configuration: dict[str, Any] = {"EventBridgeConfiguration": {}} if inputs.get("eventbridge") else {}
     makers.client("s3").put_bucket_notification_configuration(
         Bucket=inputs["bucket"], NotificationConfiguration=configuration
     )
@@ -195,9 +195,7 @@ def _role_policy(makers: _Makers, name: str, inputs: Inputs) -> Made:
 
 def _policy(makers: _Makers, name: str, inputs: Inputs) -> Made:
     policy = inputs.get("name") or _unique(name)
-    made = makers.client("iam").create_policy(
-        PolicyName=policy, PolicyDocument=json.dumps(_document(inputs["policy"]))
-    )
+    made = makers.client("iam").create_policy(PolicyName=policy, PolicyDocument=json.dumps(_document(inputs["policy"])))
     return made["Policy"]["Arn"], {"name": policy, "arn": made["Policy"]["Arn"]}
 
 
@@ -275,7 +273,9 @@ _LEFT_TO_AWS = {"deadLetterConfig", "retryPolicy", "targetId", "rule", "arn", "i
 
 def _rule_target(makers: _Makers, name: str, inputs: Inputs) -> Made:
     if unknown := set(inputs) - _LEFT_TO_AWS - {"__defaults"}:
-        raise UnknownResourceError(f"Target {name} has {', '.join(sorted(unknown))}, which the local run cannot follow.")
+        raise UnknownResourceError(
+            f"Target {name} has {', '.join(sorted(unknown))}, which the local run cannot follow."
+        )
     target = inputs.get("targetId") or _unique(name)
     request = {"Id": target, "Arn": inputs["arn"]}
     if "input" in inputs:
@@ -478,6 +478,7 @@ _REMEMBERED = (
     "aws:s3/bucketVersioning:",
 )
 """Types (or what they begin with) that are only remembered."""
+
 
 def _get_vpc(makers: _Makers, arguments: Inputs) -> Outputs:
     if not arguments.get("default"):

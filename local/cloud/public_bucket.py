@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -16,7 +14,8 @@ from werkzeug.utils import send_file
 from werkzeug.wrappers import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from moto.core.request import Request
 
@@ -114,5 +113,5 @@ def _etag(path: Path) -> str:
 
 def s3_error(status: int, code: str, message: str, *, head: bool = False) -> Response:
     """An error in S3's form; an answer to HEAD has no body."""
-    body = "" if head else f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+    body = "" if head else f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
     return Response(body, status=status, mimetype="application/xml")
