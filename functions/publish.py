@@ -41,14 +41,12 @@ def publish(run: Run) -> tuple[dict[str, Any], tuple[Output, ...]]:
                 )
             unloaded[names.output_key(run.month, f"{table}.{form}")] = objects[0]
     outputs = [Output(key, item.size, run.store.copy(item.key, key)) for key, item in unloaded.items()]
-    # What an earlier attempt published of a table that has no rows now.
-    stale = {names.output_key(run.month, f"{table}.{form}") for table in empty for form in FORMATS}
-    if stale:
-        run.store.delete(
-            *[item.key for item in run.store.objects(names.output_key(run.month, "")) if item.key in stale]
-        )
-    occurrences = run.store.objects(names.output_key(run.month, "occurrences/"))
-    outputs += [Output(item.key, item.size, item.etag) for item in occurrences]
+    occurrences = list(run.store.objects(names.output_key(run.month, "occurrences/")))
+    outputs += [Output(item.key, item.size, item.etag) for item in occurrences if _is_new(run, item)]
+    # What an earlier attempt left of tables and of states that have no rows now.
+    empty_keys = {names.output_key(run.month, f"{table}.{form}") for table in empty for form in FORMATS}
+    published = [item.key for item in run.store.objects(names.output_key(run.month, "")) if item.key in empty_keys]
+    run.store.delete(*published, *[item.key for item in occurrences if not _is_new(run, item)])
     return ({"empty_tables": empty} if empty else {}), tuple(outputs)
 
 
@@ -57,5 +55,9 @@ def _folder(run: Run, table: str, form: str) -> str:
 
 
 def _unloaded(run: Run, table: str, form: str) -> list[StoredObject]:
-    """What this attempt unloaded: whether CLEANPATH removes an older file when there are no rows is not documented."""
-    return [item for item in run.store.objects(_folder(run, table, form)) if item.modified >= run.attempt.start_time]
+    return [item for item in run.store.objects(_folder(run, table, form)) if _is_new(run, item)]
+
+
+def _is_new(run: Run, item: StoredObject) -> bool:
+    """Whether this attempt wrote it: CLEANPATH removes an older file only where there are rows to write."""
+    return item.modified >= run.attempt.start_time

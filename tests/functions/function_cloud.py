@@ -119,7 +119,8 @@ class Bucket:
     ) -> None:
         """A step's marker, ``ago`` minutes old."""
         finished = (datetime.now(UTC) - timedelta(minutes=ago)).isoformat()
-        self.store.write_marker(Marker(month.name, step, attempt, finished, finished, error=error))
+        marker = Marker(month.name, step, attempt, finished, finished, error=error)
+        self.put(marker.key, marker.to_json())
 
     def begin(
         self,

@@ -398,6 +398,22 @@ def test_a_table_without_rows_is_named_and_its_old_file_removed(aggregate: FakeD
     assert "output/2026_11_01/watch_list.csv" in bucket.keys("output/")
 
 
+def test_a_state_without_records_any_more_loses_its_old_file(
+    aggregate: FakeDataApi, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CLEANPATH empties only the partitions that get new files."""
+    unload(bucket, *UNLOADED)
+    for state in ("KS", "NE"):
+        bucket.put(f"output/2026_11_01/occurrences/census_state={state}/0000_part_00.parquet")
+    monkeypatch.setattr("functions.publish._is_new", lambda _, item: "census_state=NE" not in item.key)
+    assert end(aggregate)["status"] == "done"
+    left = "output/2026_11_01/occurrences/census_state=KS/0000_part_00.parquet"
+    assert bucket.keys("output/2026_11_01/occurrences/") == [left]
+    marker = bucket.marker("aggregate_region")
+    assert marker is not None
+    assert [output.key for output in marker.outputs if "occurrences" in output.key] == [left]
+
+
 def test_a_file_that_an_earlier_attempt_unloaded_is_not_published(aggregate: FakeDataApi, bucket: Bucket) -> None:
     unload(bucket, *UNLOADED)
     body = bucket.json(names.current_attempt_key(NOVEMBER, "aggregate_region"))
