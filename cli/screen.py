@@ -80,6 +80,7 @@ class Screen:
         where = "" if error.step is None else f" at {error.step} ({get_step(error.step).title})"
         self.errors.print(Text(f"{error.month} stopped{where}.", style="bold red"))
         self.errors.print(Text(error.reason))
+        self.errors.print(Text("When that is mended, run the same command again: what is done already stays done."))
         self.errors.print(Text(f"Details: {_shown(error.log)}", style="dim"))
 
     def result(self, result: RunResult) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from local.state import State
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from local.gbif_server import Taxonomy
+    from local.sample import Sample
 
 GBIF_API = "https://api.gbif.org/v2"
 
@@ -191,12 +193,13 @@ class PreviousMonth:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A run's inputs, at hand. snapshot: data files. citation: GBIF's or the user's folder's own, None if neither.
+    """A run's inputs, at hand. snapshot: the data files in its folder. citation: the folder's own, or None.
 
     taxonomies: what the local GBIF server answers from; empty where gbif_api names another server.
     notes: what a reader of the results should know of them.
     """
 
+    snapshot_folder: Path
     snapshot: list[Path]
     citation: Path | None
     riis: Path
@@ -214,28 +217,33 @@ def gather(options: RunOptions, folder: Path) -> Inputs:
     Without counties: the Census Bureau's of 2016, from the package plotly-geo. Without gbif: the sample's taxonomies
     for the sample's snapshot, GBIF's own API for any other.
     """
-    # Only now, because it takes a while to import.
-    from local.sample import build_sample
 
-    sample = build_sample(folder, options.month)
+    @cache
+    def sample() -> Sample:
+        # Only where something is missing, because it takes seconds.
+        from local.sample import build_sample
+
+        return build_sample(folder, options.month)
+
     notes = []
     if options.snapshot is None:
         notes.append("The occurrences are generated: a sample, not GBIF's.")
-    if options.riis is None and options.snapshot is not None:
+    elif options.riis is None:
         notes.append("The register is the sample's, not the US-RIIS: name yours with --riis.")
     if options.aiannh is None:
         notes.append("The tribal areas are generated: name the Census Bureau's with --aiannh.")
-    snapshot = options.snapshot or sample.snapshot_dir
+    snapshot = options.snapshot or sample().snapshot_dir
     citation = snapshot / "citation.txt"
     own_gbif = options.gbif_api is None and options.snapshot is None
     return Inputs(
+        snapshot_folder=snapshot,
         snapshot=snapshot_files(snapshot),
         citation=citation if citation.is_file() else None,
-        riis=options.riis or sample.riis_csv,
-        counties=options.counties or sample.county_shp,
-        aiannh=options.aiannh or sample.aiannh_shp,
+        riis=options.riis or sample().riis_csv,
+        counties=options.counties or sample().county_shp,
+        aiannh=options.aiannh or sample().aiannh_shp,
         gbif_api=options.gbif_api or (None if own_gbif else GBIF_API),
-        taxonomies=sample.taxonomies if own_gbif else (),
+        taxonomies=sample().taxonomies if own_gbif else (),
         previous=None if options.previous is None else PreviousMonth.read(options.previous),
         notes=notes,
     )
@@ -255,10 +263,8 @@ def lay_out_snapshot(inputs: Inputs, month: Month, root: Path) -> Path:
     if inputs.citation is not None:
         citation.symlink_to(inputs.citation.resolve())
     else:
-        where = inputs.snapshot[0].parent if inputs.snapshot else "an empty folder"
-        citation.write_text(
-            f"Occurrence records from {where}, named as the snapshot of {month} in a local run.\n", "utf-8"
-        )
+        text = f"Occurrence records from {inputs.snapshot_folder}, named as the snapshot of {month} in a local run.\n"
+        citation.write_text(text, "utf-8")
     return data
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -45,6 +46,9 @@ LOG = logging.getLogger("bison.local.run")
 STACK = "local"
 RUN_LOG = "run.log"
 REPORT = "report.html"
+
+
+_RETRY = re.compile(r" When that is mended: bison retry \S+ \S+")
 
 
 class MonthFailedError(Exception):
@@ -144,7 +148,7 @@ class _Run:
         self.seconds: dict[str, float] = {}
         self.started: dict[str, float] = {}
         self.statements: dict[str, int] = {}
-        self.bucket = ""
+        self.bucket = self.data_url = self.fingerprints_due = ""
         self.keeping = False
 
     def go(self) -> RunResult:
@@ -179,6 +183,7 @@ class _Run:
         defaults = {setting: config[f"bison:{setting}"] for setting in ("riisKey", "countyKey", "aiannhKey")}
         keys = input_keys(inputs, defaults)
         gbif_bucket = config["bison:gbifBucket"]
+        self.data_url = f"s3://{gbif_bucket}/{names.snapshot_parquet_prefix(self.month)}"
         root = self.state.folder / "gbif"
         data = lay_out_snapshot(inputs, self.month, root)
         temporary = self.state.folder / "temporary"
@@ -188,7 +193,7 @@ class _Run:
             return Warehouse(
                 self.state.warehouse,
                 cloud.warehouse_client,
-                {f"s3://{gbif_bucket}/{names.snapshot_parquet_prefix(self.month)}": data},
+                {self.data_url: data},
                 cloud.statement_ended,
                 temporary,
             )
@@ -286,13 +291,13 @@ class _Run:
         else:
             function = names.function_name(names.stack_prefix(STACK), unfinished)
             answer = cloud.answers.get(function)
-            said = f" The function's last words: {answer['message']}" if answer else ""
-            reason = f"Nothing is under way any more, and {unfinished} has left no marker.{said}"
+            reason = answer["message"] if answer else f"Nothing is under way any more, and {unfinished} left no marker."
         raise self._failed(unfinished, self._in_local_words(reason, inputs, keys))
 
     def _in_local_words(self, reason: str, inputs: Inputs, keys: Mapping[str, str]) -> str:
-        """Files instead of the bucket's keys, and this run instead of a deployed stack's commands."""
-        words = {f"bison retry {self.month} {step.name}": "run the same command again." for step in month_steps()}
+        """The user's files instead of the buckets' keys, and no command for a deployed stack."""
+        reason = _RETRY.sub("", reason)
+        words = {self.data_url: f"{inputs.snapshot_folder}/"}
         for setting, path in (("riisKey", inputs.riis), ("countyKey", inputs.counties), ("aiannhKey", inputs.aiannh)):
             words[f"s3://{self.bucket}/{keys[setting]}"] = str(path)
             words[f"s3://{self.bucket}/{keys[setting].removesuffix('.shp')}."] = f"{path.with_suffix('')}."

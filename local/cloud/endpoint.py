@@ -96,6 +96,7 @@ class Endpoint:
             self._server.server_close()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request, as WSGI has it."""
         request = BackendRequest(environ)
         try:
             response = self._answer(request)
