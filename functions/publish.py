@@ -25,10 +25,12 @@ def publish(run: Run) -> tuple[dict[str, Any], tuple[Output, ...]]:
     copied before all are there. A table without rows is not published, and counted as ``empty_tables``. Gives counts
     and all that the step left under ``output/``. Raises StepError that names the folder if one is not as it should be.
     """
+    new = [item for item in run.store.objects(names.summary_key(run.month, "")) if _is_new(run, item)]
     unloaded: dict[str, StoredObject] = {}
     empty: list[str] = []
     for table in names.RESULT_TABLES:
-        found = {form: _unloaded(run, table, form) for form in FORMATS}
+        folders = {form: names.summary_key(run.month, f"{table}/{form}/") for form in FORMATS}
+        found = {form: [item for item in new if item.key.startswith(folders[form])] for form in FORMATS}
         if table in MAY_BE_EMPTY and not any(found.values()):
             empty.append(table)
             continue
@@ -36,7 +38,7 @@ def publish(run: Run) -> tuple[dict[str, Any], tuple[Output, ...]]:
             if len(objects) != 1:
                 there = ", ".join(item.key.rpartition("/")[2] for item in objects) or "none"
                 raise StepError(
-                    f"Redshift was to unload one file to s3://{run.store.bucket}/{_folder(run, table, form)}, "
+                    f"Redshift was to unload one file to s3://{run.store.bucket}/{folders[form]}, "
                     f"there are {len(objects)} ({there})."
                 )
             unloaded[names.output_key(run.month, f"{table}.{form}")] = objects[0]
@@ -48,14 +50,6 @@ def publish(run: Run) -> tuple[dict[str, Any], tuple[Output, ...]]:
     published = [item.key for item in run.store.objects(names.output_key(run.month, "")) if item.key in empty_keys]
     run.store.delete(*published, *[item.key for item in occurrences if not _is_new(run, item)])
     return ({"empty_tables": empty} if empty else {}), tuple(outputs)
-
-
-def _folder(run: Run, table: str, form: str) -> str:
-    return names.summary_key(run.month, f"{table}/{form}/")
-
-
-def _unloaded(run: Run, table: str, form: str) -> list[StoredObject]:
-    return [item for item in run.store.objects(_folder(run, table, form)) if _is_new(run, item)]
 
 
 def _is_new(run: Run, item: StoredObject) -> bool:

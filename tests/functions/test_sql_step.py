@@ -231,6 +231,16 @@ def test_a_lost_event_is_made_good_by_any_later_call(step: FakeDataApi) -> None:
     assert send({"month": "2026-11"})["status"] == "under_way"
 
 
+def test_a_step_whose_every_event_is_lost_ends_all_the_same(step: FakeDataApi, bucket: Bucket) -> None:
+    """EventBridge's delivery is best effort: slowly, by the sweep's calls alone, the step must end."""
+    for _ in PLAN:
+        send({"month": "2026-11"})
+        step.end()
+    assert send({"month": "2026-11"})["status"] == "done"
+    assert [each["Name"] for each in step.statements.values()] == [name(1), name(2), name(3)]
+    assert bucket.marker("create_bison") is not None
+
+
 def test_an_event_that_overtakes_its_own_submission_is_not_lost(step: FakeDataApi, bucket: Bucket) -> None:
     """A statement may end before the function that submitted it has noted so."""
     send(BEFORE)
