@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import pytest
 
 from functions.answers import Answer, Status, answering
-from functions.events import Event
+
+if TYPE_CHECKING:
+    from functions.events import Event
 
 
 def test_an_answer_is_returned_and_logged_with_its_fields(caplog: pytest.LogCaptureFixture) -> None:
