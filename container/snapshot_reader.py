@@ -19,13 +19,12 @@ from container.task import TaskError
 from workflow.snapshot import NEEDED_COLUMNS, Column, kind_of, redshift_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from mypy_boto3_s3 import S3Client
 
     from workflow.status import Checklist
 
-US = "US"
 TAIL_BYTES = 128 * 1024
 """The footer of one of GBIF's files of 100 MB fits into this; a longer one costs one more request."""
 READ_ATTEMPTS = 4
@@ -239,9 +238,13 @@ class SnapshotKeys:
 
 
 def count_keys(
-    s3: S3Client, bucket: str, files: tuple[DataFile, ...], progress: Callable[[int, int], None]
+    s3: S3Client,
+    bucket: str,
+    files: tuple[DataFile, ...],
+    country_codes: Sequence[str],
+    progress: Callable[[int, int], None],
 ) -> SnapshotKeys:
-    """Read the keys of the US rows.
+    """Read the keys of the rows of these countries (of the US, in what follows).
 
     Reads four columns, a batch of rows at a time, and keeps no more than the distinct keys. ``progress`` hears of
     files done and of their number. Raises TaskError if no row is of the US.
@@ -253,7 +256,7 @@ def count_keys(
     def count(file: DataFile) -> None:
         nonlocal partial, done
         try:
-            counted = _count_file(s3, bucket, file)
+            counted = _count_file(s3, bucket, file, country_codes)
         except (pa.ArrowException, OSError) as error:
             raise TaskError(
                 f"s3://{bucket}/{file.key} cannot be read to its end ({error}). If a retry fails too, ask GBIF."
@@ -269,17 +272,21 @@ def count_keys(
         list(pool.map(count, files))
     keys = SnapshotKeys(_merge(partial))
     if not keys.rows:
-        raise TaskError(f"No row of the snapshot in s3://{bucket}/ has the countrycode {US}: is it GBIF's, and whole?")
+        raise TaskError(
+            f"No row of the snapshot in s3://{bucket}/ has the countrycode {' or '.join(country_codes)}: "
+            "is it GBIF's, and whole?"
+        )
     return keys
 
 
-def _count_file(s3: S3Client, bucket: str, file: DataFile) -> pa.Table:
+def _count_file(s3: S3Client, bucket: str, file: DataFile, country_codes: Sequence[str]) -> pa.Table:
     columns = ["countrycode", *_KEYS]
     # As dictionaries, so that only US rows become strings.
     parquet = pq.ParquetFile(_S3File(s3, bucket, file), pre_buffer=True, read_dictionary=columns)
     partial = [_empty()]
+    countries = pa.array(country_codes, pa.string())
     for batch in parquet.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
-        us_rows = batch.filter(pc.equal(batch["countrycode"].cast(pa.string()), US))
+        us_rows = batch.filter(pc.is_in(batch["countrycode"].cast(pa.string()), countries))
         keys = pa.table([us_rows[name].cast(pa.string()) for name in _KEYS], names=list(_KEYS))
         counted = keys.group_by(list(_KEYS), use_threads=False).aggregate([([], "count_all")])
         blanked = [_blank_to_null(counted[name]) for name in _KEYS]

@@ -264,6 +264,6 @@ def as_table(statistics: SiteStatistics | SpeciesStatistics | DiversityStatistic
 def write_table(table: pa.Table, path: Path) -> tuple[Path, Path]:
     """Write ``path`` with the suffixes .csv (UTF-8, a header, empty where null) and .parquet; return both."""
     csv, parquet = path.with_name(f"{path.name}.csv"), path.with_name(f"{path.name}.parquet")
-    pyarrow.csv.write_csv(table, csv, pyarrow.csv.WriteOptions(quoting_header="none"))
+    pyarrow.csv.write_csv(table, csv, pyarrow.csv.WriteOptions(quoting_header="none", quoting_style="needed"))
     pq.write_table(table, parquet)
     return csv, parquet

@@ -119,6 +119,7 @@ class TaskSettings(_Environment):
 
     month: ``2026_11_01``. code: image digest, or the local run's code hash. gbif_api: root of GBIF's API, ending in
     ``/v2``. contact: e-mail address for the User-Agent. checklist_key: fixes the snapshot's taxonomy; None finds it.
+    country_codes: what the US subset keeps.
     presence_thresholds: least occurrences that make a species present in a county.
     max_rows_loss, max_rows_growth: how far the snapshot's rows may be from last month's, as shares (0.01, 0.05);
     rows_change_stops: False reports a larger change instead of failing (the local run, whose inputs may be any).
@@ -135,6 +136,7 @@ class TaskSettings(_Environment):
     county_key: str
     gbif_api: str
     contact: str
+    country_codes: tuple[str, ...] = ("US",)
     presence_thresholds: tuple[int, ...] = (1, 3)
     checklist_key: str | None = None
     max_rows_loss: float = 0.01

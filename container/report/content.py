@@ -263,6 +263,8 @@ def _state_headlines(state_counts: pa.Table) -> list[str]:
     if not shares:
         return []
     highest, state = max(shares)
+    if highest == 0:
+        return ["No introduced or invasive species of the register was recorded in any state."]
     return [
         f"{_state_name(state)} has the highest share of introduced and invasive species among those recorded: "
         f"{percent(highest)}. The median state has {percent(float(np.median([share for share, _ in shares])))}."

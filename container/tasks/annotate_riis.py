@@ -56,7 +56,13 @@ def run(context: TaskContext) -> dict[str, Any]:
     context.log.info("The snapshot has %d rows in %d files.", rows, len(files))
     previous_rows = _previous_rows(context)
     rows_change = _check_rows(context, rows, previous_rows)
-    keys = count_keys(context.s3, settings.gbif_bucket, files, partial(context.progress, "Reading the snapshot's keys"))
+    keys = count_keys(
+        context.s3,
+        settings.gbif_bucket,
+        files,
+        settings.country_codes,
+        partial(context.progress, "Reading the snapshot's keys"),
+    )
     context.log.info("%d rows are of the US.", keys.rows)
 
     client = GbifClient(settings.gbif_api, settings.contact, context.log)

@@ -24,7 +24,9 @@ def footers_of(world):
 
 
 def keys_of(world):
-    return count_keys(world.s3, GBIF_BUCKET, list_files(world.s3, GBIF_BUCKET, PREFIX), lambda done, total: None)
+    return count_keys(
+        world.s3, GBIF_BUCKET, list_files(world.s3, GBIF_BUCKET, PREFIX), ("US",), lambda done, total: None
+    )
 
 
 def test_only_data_files_are_listed(world):
@@ -167,7 +169,7 @@ def test_only_the_needed_columns_are_fetched(world, monkeypatch):
         lambda self, start, end: fetched.append(end - start) or fetch(self, start, end),
     )
     file = DataFile(f"{PREFIX}000000", len(content.getvalue()))
-    keys = count_keys(world.s3, GBIF_BUCKET, (file,), lambda done, total: None)
+    keys = count_keys(world.s3, GBIF_BUCKET, (file,), ("US",), lambda done, total: None)
     assert keys.rows == count
     assert len(content.getvalue()) > 2_000_000
     assert sum(fetched) < 400_000
@@ -189,7 +191,7 @@ def test_a_body_that_breaks_off_is_read_again(world, monkeypatch):
 
     files = list_files(world.s3, GBIF_BUCKET, PREFIX)
     monkeypatch.setattr(StreamingBody, "read", read)
-    assert count_keys(world.s3, GBIF_BUCKET, files, lambda done, total: None).rows == 10
+    assert count_keys(world.s3, GBIF_BUCKET, files, ("US",), lambda done, total: None).rows == 10
 
 
 def test_a_damaged_data_file_is_named(world):
