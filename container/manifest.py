@@ -126,7 +126,7 @@ class Manifest:
 
     month: ``2026_11_01``. previous_month: the month that whats_new compares with, or None. code: of calc_stats.
     licenses: US rows by licence (``CC_BY_4_0``). presence_thresholds: of the statistics.
-    empty_tables: results without a row this month, so that there is no file of them.
+    empty_tables: results without a row this month.
     steps: in their order, calc_stats last, finished when the manifest was written.
     """
 

@@ -14,16 +14,14 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet")
 
-MAY_BE_EMPTY = ("aiannh_counts", "aiannh_x_species_list", "whats_new", "watch_list")
-"""Tables that can have no rows in a sound month. UNLOAD writes no file at all then (since 2019)."""
-
 
 def publish(run: Run) -> tuple[dict[str, Any], tuple[Output, ...]]:
     """Copy ``summary/<month>/<table>/<format>/…`` to ``output/<month>/<table>.<format>`` for every result table.
 
     Redshift chooses the names of the unloaded objects, so each folder must hold just one of this attempt. Nothing is
-    copied before all are there. A table without rows is not published, and counted as ``empty_tables``. Gives counts
-    and all that the step left under ``output/``. Raises StepError that names the folder if one is not as it should be.
+    copied before all are there. For a table without rows UNLOAD writes no file at all (since 2019): if it may be
+    empty, it is named in the count ``empty_tables``, and calc_stats writes its files. Gives counts and all that the
+    step left under ``output/``. Raises StepError that names the folder if one is not as it should be.
     """
     new = [item for item in run.store.objects(names.summary_key(run.month, "")) if _is_new(run, item)]
     unloaded: dict[str, StoredObject] = {}
@@ -31,7 +29,7 @@ def publish(run: Run) -> tuple[dict[str, Any], tuple[Output, ...]]:
     for table in names.RESULT_TABLES:
         folders = {form: names.summary_key(run.month, f"{table}/{form}/") for form in FORMATS}
         found = {form: [item for item in new if item.key.startswith(folders[form])] for form in FORMATS}
-        if table in MAY_BE_EMPTY and not any(found.values()):
+        if table in names.MAY_BE_EMPTY and not any(found.values()):
             empty.append(table)
             continue
         for form, objects in found.items():

@@ -180,6 +180,31 @@ RESULT_TABLES: tuple[str, ...] = (
 )
 """Tables that aggregate_region unloads and its function publishes."""
 
+_STATUS_COUNTS = (
+    "occ_count", "species_count", "introduced_occ_count", "introduced_species_count", "invasive_occ_count",
+    "invasive_species_count", "presumed_native_occ_count", "presumed_native_species_count", "unresolved_occ_count",
+)  # fmt: skip
+
+MAY_BE_EMPTY: dict[str, tuple[str, ...]] = {
+    "aiannh_counts": ("aiannh_geoid", "aiannh_name", *_STATUS_COUNTS),
+    "aiannh_x_species_list": (
+        "aiannh_geoid", "aiannh_name", "species_key", "species", "riis_assessment", "riis_occurrence_ids", "occ_count",
+        "first_year", "last_year",
+    ),
+    "whats_new": (
+        "region_type", "region", "region_name", "species_key", "species", "change", "previous_species_key",
+        "previous_occ_count", "occ_count", "previous_riis_assessment", "riis_assessment",
+    ),
+    "watch_list": (
+        "census_state", "species_key", "species", "riis_occurrence_ids", "adjacent_states", "occ_count", "last_year",
+    ),
+}  # fmt: skip
+"""The result tables that can have no rows in a sound month, and their columns.
+
+Redshift unloads no file for these then, so calc_stats writes them: ``…_count`` is BIGINT, ``…_year`` INTEGER, all else
+text. A test holds the SQL to it.
+"""
+
 INTERMEDIATE_TABLES: tuple[str, ...] = (
     "county_file",
     "aiannh_file",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from container.empty_tables import empty_table
 from container.task import TaskError
 from workflow import names
 
@@ -38,7 +39,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ReportTables:
-    """The month's results, each with its COLUMNS; one that has no file because it is empty is a table without rows."""
+    """The month's results, each with its COLUMNS."""
 
     state_counts: pa.Table
     county_counts: pa.Table
@@ -50,20 +51,16 @@ class ReportTables:
 
 
 def read_report_tables(context: TaskContext, manifest: Manifest) -> ReportTables:
-    """Read ``output/<month>/<table>.parquet`` for each table that the manifest does not name as empty.
+    """Read ``output/<month>/<table>.parquet``; the empty tables have no files before this task ends.
 
     Raises TaskError that names the file and the column if one is missing.
     """
     return ReportTables(
-        **{name: _without_rows(name) if name in manifest.empty_tables else _read(context, name) for name in COLUMNS}
+        **{
+            name: empty_table(name).select(columns) if name in manifest.empty_tables else _read(context, name)
+            for name, columns in COLUMNS.items()
+        }
     )
-
-
-def _without_rows(name: str) -> pa.Table:
-    numbers = {column for column in COLUMNS[name] if column.endswith("_count") or column == "last_year"}
-    return pa.schema(
-        [(column, pa.int64() if column in numbers else pa.string()) for column in COLUMNS[name]]
-    ).empty_table()
 
 
 def _read(context: TaskContext, name: str) -> pa.Table:

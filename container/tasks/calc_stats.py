@@ -1,9 +1,10 @@
-"""Step s8: the county-by-species matrix, its statistics, the manifest and the report."""
+"""Step s8: the county-by-species matrix, its statistics, the results without a row, the manifest and the report."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from container.empty_tables import empty_table
 from container.manifest import MANIFEST_JSON, make_manifest, with_this_run
 from container.report import render_report
 from container.report.county_map import read_county_map
@@ -22,13 +23,15 @@ from workflow import names
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pyarrow as pa
+
     from container.task import TaskContext
 
 REPORT_HTML = "report.html"
 
 
 def run(context: TaskContext) -> dict[str, Any]:
-    """Leave matrices, statistics, manifest and report; return the counts for the marker.
+    """Leave matrices, statistics, empty tables, manifest and report; return the counts for the marker.
 
     Counts: ``sites, species, cells`` of each presence threshold, with its suffix (``cells_min3``).
     Raises TaskError if a result of an earlier step is missing or broken, or if the month's rows do not add up.
@@ -36,6 +39,8 @@ def run(context: TaskContext) -> dict[str, Any]:
     # First, so that a month whose rows do not add up gets no statistics.
     manifest = make_manifest(context)
     counts, diversity = _statistics(context)
+    for name in manifest.empty_tables:
+        _leave_table(context, name, empty_table(name))
     tables = read_report_tables(context, manifest)
     county_map = read_county_map(_download_shapefile(context))
     manifest = with_this_run(manifest, context)
@@ -80,8 +85,7 @@ def _write_statistics(context: TaskContext, presence: CountyBySpecies, end: str)
         ("species_stats", statistics.species),
         ("diversity_stats", statistics.diversity),
     ):
-        for path in write_table(as_table(part), context.workdir / f"{name}{end}"):
-            context.add_output(path, names.output_key(context.month, path.name))
+        _leave_table(context, f"{name}{end}", as_table(part))
     return statistics.diversity
 
 
@@ -92,6 +96,11 @@ def _download_shapefile(context: TaskContext) -> Path:
     for sibling in (".shx", ".dbf"):
         context.download(key.removesuffix(".shp") + sibling)
     return context.download(key)
+
+
+def _leave_table(context: TaskContext, name: str, table: pa.Table) -> None:
+    for path in write_table(table, context.workdir / name):
+        context.add_output(path, names.output_key(context.month, path.name))
 
 
 def _leave(context: TaskContext, name: str, text: str) -> None:

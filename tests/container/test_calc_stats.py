@@ -45,6 +45,30 @@ def test_leaves_all_results_and_counts(context):
     assert all(path.stat().st_size for path in outputs(context).values())
 
 
+def test_a_result_without_rows_has_its_header_and_types(aws, tmp_path):
+    """Redshift unloads no file for it: people would look for it, and next month's COPY of the list would fail."""
+    put_month(aws, tmp_path, empty=("aiannh_x_species_list", "watch_list"))
+    context = make_context(aws, tmp_path)
+    calc_stats.run(context)
+    found = outputs(context)
+    assert found[f"{OUTPUT}watch_list.csv"].read_text(encoding="utf-8") == (
+        "census_state,species_key,species,riis_occurrence_ids,adjacent_states,occ_count,last_year\n"
+    )
+    species_list = pq.read_table(found[f"{OUTPUT}aiannh_x_species_list.parquet"])
+    assert species_list.num_rows == 0
+    assert [(field.name, str(field.type)) for field in species_list.schema] == [
+        ("aiannh_geoid", "string"),
+        ("aiannh_name", "string"),
+        ("species_key", "string"),
+        ("species", "string"),
+        ("riis_assessment", "string"),
+        ("riis_occurrence_ids", "string"),
+        ("occ_count", "int64"),
+        ("first_year", "int32"),
+        ("last_year", "int32"),
+    ]
+
+
 def test_worked_example_through_files(context):
     """The month's list is the worked example: labels and numbers must meet again in the files, sorted by key."""
     calc_stats.run(context)
