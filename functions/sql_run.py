@@ -2,18 +2,21 @@
 
 ``log/<month>/<step>/<attempt>/statements.json`` is the plan, rendered once an attempt; ``<index>.json`` (from 1) is
 what became of a statement: its identifier when it was submitted, then state, seconds, rows, result and problem.
+
+A statement's event reads no marker: an attempt that has ended left a problem in its newest record, or has no next
+statement. Only where an event would end the attempt, the whole state is read, so that it ends once.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from functions.answers import Answer, Status
-from functions.attempts import Run, StepError, StepState, in_words, own_step, running, start_from, timestamp
+from functions.attempts import Run, StepError, StepState, in_words, now_utc, own_step, start_from, timestamp
 from functions.aws import client
 from functions.data_api import ENDED, DataApi, StatementRefusedError
 from functions.events import ByHand, Event, MarkerWritten, StatementEnded
@@ -26,7 +29,8 @@ from workflow.month import Month
 from workflow.names import StatementName
 from workflow.statements import Statement, check_expectation, counts_of, render_step
 
-_RECORD = re.compile(r"/(\d+)\.json$")
+PLAN_JSON = "statements.json"
+_RECORD = re.compile(r"(\d+)\.json")
 _OUTCOME = {"FAILED": "failed", "ABORTED": "was cancelled"}
 
 
@@ -72,10 +76,10 @@ def run_sql_step(event: Event, finish: Finish) -> Answer:
         case StatementEnded(name=name):
             if (name.prefix, name.step) != (settings.prefix, step.name):
                 return Answer(Status.IGNORED, f"{name} is no statement of {settings.prefix}'s {step.name}.")
-            state = StepState.read(store, name.month, step)
-            if not state.under_way or name.attempt != state.number:
+            stored = store.attempt(name.month, step.name)
+            if stored is None or name.attempt != stored.attempt.number:
                 return Answer(Status.IGNORED, f"{name} belongs to an attempt that is over: nothing to do.")
-            run: Run | Answer = running(settings, store, state)
+            run: Run | Answer = Run(settings, store, name.month, step, stored.attempt, now_utc(), resumed=True)
         case MarkerWritten() | ByHand():
             run = start_from(event, settings, store)
         case _:
@@ -90,7 +94,7 @@ def run_sql_step(event: Event, finish: Finish) -> Answer:
             return sql_run.stop(f"It took longer than {in_words(step.limit)} and was ended.")
         return sql_run.advance()
     except StepError as error:
-        return run.fail(str(error))
+        return sql_run.fail(str(error))
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,10 @@ class SqlRun:
         ended: index of the statement that the event is about: it has ended, though nothing may be noted of it yet.
         Raises StepError if a statement failed or its result is not as it must be.
         """
-        plan = self._plan()
+        noted = self._noted(self.run.attempt.number)
+        plan = self._plan(noted.get(PLAN_JSON))
         total = len(plan.statements)
-        index = self._newest_index(self.run.attempt.number)
+        index = _newest_index(noted)
         if index == 0 and self.run.attempt.number > 1:
             # Two attempts at once would build the same tables.
             self._cancel(self.run.attempt.number - 1)
@@ -121,6 +126,8 @@ class SqlRun:
                 if record["problem"]:
                     raise StepError(record["problem"])
             if index == total:
+                if not self._is_under_way():
+                    return self._ended_before()
                 counts, outputs = self.finish(self.run, plan)
                 return self.run.succeed({**self._counts(plan), **counts}, outputs)
             index += 1
@@ -133,33 +140,43 @@ class SqlRun:
         self._cancel(self.run.attempt.number)
         return self.run.fail(why)
 
+    def fail(self, error: str) -> Answer:
+        """Fail with these words, unless the attempt has ended before."""
+        return self.run.fail(error) if self._is_under_way() else self._ended_before()
+
+    def _is_under_way(self) -> bool:
+        state = StepState.read(self.run.store, self.run.month, self.run.step)
+        return state.under_way and state.number == self.run.attempt.number
+
+    def _ended_before(self) -> Answer:
+        return self.run.answer(Status.IGNORED, "it has ended before, or what it builds on is being made anew.")
+
     def _progress(self, status: Status, plan: Plan, index: int, what: str) -> Answer:
         name = plan.statements[index - 1].name
         return self.run.answer(status, f"statement {index} of {len(plan.statements)}, {name}, {what}.")
 
-    def _plan(self) -> Plan:
-        """The attempt's plan, rendered unless it was before. Raises StepError if the input does not allow it."""
-        store, key = self.run.store, self.run.log_key("statements.json")
-        body = store.read_json(key)
-        if body is None:
-            try:
-                context = sql_context(self.run)
-                statements = render_step(self.run.step.name, context)
-            except ValueError as error:
-                raise StepError(str(error)) from error
-            body = Plan(statements, context.previous_month, context.obsolete_months).to_body()
-            if not store.write_json_if(key, body, etag=None):
-                body = store.read_json(key)
-        return Plan.from_body(body)
+    def _plan(self, etag: str | None) -> Plan:
+        """The attempt's plan, rendered if it is not noted yet (etag: None). Raises StepError if the input does not
+        allow it.
+        """
+        store, key = self.run.store, self.run.log_key(PLAN_JSON)
+        if etag is not None:
+            return _read_plan(store, key, etag)
+        try:
+            context = sql_context(self.run)
+            statements = render_step(self.run.step.name, context)
+        except ValueError as error:
+            raise StepError(str(error)) from error
+        plan = Plan(statements, context.previous_month, context.obsolete_months)
+        return plan if store.write_json_if(key, plan.to_body(), etag=None) else Plan.from_body(store.read_json(key))
 
     def _key(self, attempt: int, name: object) -> str:
         return names.log_key(self.run.month, self.run.step.name, attempt, f"{name}.json")
 
-    def _newest_index(self, attempt: int) -> int:
-        """Index of the last statement that was submitted, 0 for none."""
+    def _noted(self, attempt: int) -> dict[str, str]:
+        """ETag of each file in the attempt's log, by name."""
         prefix = names.log_key(self.run.month, self.run.step.name, attempt, "")
-        found = (_RECORD.search(item.key) for item in self.run.store.objects(prefix))
-        return max((int(match[1]) for match in found if match), default=0)
+        return {item.key.removeprefix(prefix): item.etag for item in self.run.store.objects(prefix)}
 
     def _record(self, attempt: int, index: int) -> dict[str, Any]:
         record: dict[str, Any] = self.run.store.read_json(self._key(attempt, index))
@@ -171,15 +188,15 @@ class SqlRun:
         try:
             statement_id = self.api.submit(name, statement.sql)
         except StatementRefusedError as error:
-            raise StepError(f"The Data API refused the statement {statement.name} ({error}).") from error
-        record = {
-            "index": index,
-            "name": statement.name,
-            "statement_id": statement_id,
-            "submitted": timestamp(run.now),
-            "state": "SUBMITTED",
-        }
-        run.store.write_json_if(self._key(run.attempt.number, index), record, etag=None)
+            problem = f"The Data API refused the statement {statement.name} ({error})."
+            self._note(plan, index, statement_id=None, state="FAILED", problem=problem)
+            raise StepError(problem) from error
+        self._note(plan, index, statement_id=statement_id, state="SUBMITTED")
+
+    def _note(self, plan: Plan, index: int, **what: str | None) -> None:
+        """Begin a statement's record, unless another event was faster."""
+        record = {"index": index, "name": plan.statements[index - 1].name, "submitted": timestamp(self.run.now), **what}
+        self.run.store.write_json_if(self._key(self.run.attempt.number, index), record, etag=None)
 
     def _settled(self, plan: Plan, index: int) -> dict[str, Any]:
         """What is noted of a statement, once it has been asked for if that is not its end yet."""
@@ -216,6 +233,25 @@ class SqlRun:
         return counts
 
     def _cancel(self, attempt: int) -> None:
-        index = self._newest_index(attempt)
+        index = _newest_index(self._noted(attempt))
         if index > 0 and (record := self._record(attempt, index))["state"] not in ENDED:
             self.api.cancel(record["statement_id"])
+            record |= {"state": "ABORTED", "problem": "It was cancelled with its attempt."}
+            self.run.store.write_json(self._key(attempt, index), record)
+
+
+def _newest_index(noted: Iterable[str]) -> int:
+    """Index of the last statement that was submitted, by the names of a log's files; 0 for none."""
+    return max((int(match[1]) for match in map(_RECORD.fullmatch, noted) if match), default=0)
+
+
+_plans_read: dict[tuple[str, str, str], Plan] = {}
+"""The plan that this process read last, by bucket, key and ETag: a step's events mostly come to one process."""
+
+
+def _read_plan(store: Store, key: str, etag: str) -> Plan:
+    version = (store.bucket, key, etag)
+    if version not in _plans_read:
+        _plans_read.clear()
+        _plans_read[version] = Plan.from_body(store.read_json(key))
+    return _plans_read[version]

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from function_cloud import NOVEMBER, marker_event, statement_event
 
-from functions import sql_run
+from functions import aws, sql_run
 from functions.sql_step import handler
 from workflow import names
 from workflow.month import Month
@@ -78,6 +78,23 @@ def test_each_statement_is_submitted_when_the_one_before_has_ended(step: FakeDat
         "ClientToken": names.token("statement", name(1)),
         "WithEvent": True,
     }
+
+
+def test_a_statement_s_end_costs_few_requests(step: FakeDataApi, bucket: Bucket) -> None:
+    """A month has some 200 statements; each request is a wait that Lambda bills and the local run feels."""
+    asked: list[str] = []
+
+    def note(model: Any, **_: Any) -> None:
+        asked.append(model.name)
+
+    send(BEFORE)
+    aws.client("s3").meta.events.register("before-call.s3", note)
+    try:
+        end(step)
+    finally:
+        aws.client("s3").meta.events.unregister("before-call.s3", note)
+    # Which attempt is the newest, what was noted, the statement's record; its end and the next one.
+    assert sorted(asked) == ["GetObject", "GetObject", "ListObjectsV2", "PutObject", "PutObject"]
 
 
 def test_the_log_tells_plan_and_results(step: FakeDataApi, bucket: Bucket) -> None:
@@ -291,6 +308,28 @@ def test_an_attempt_past_its_limit_is_cancelled_and_fails(step: FakeDataApi, buc
     assert answer["status"] == "failed"
     assert "It took longer than 4 hours and was ended." in answer["message"]
     assert len(step.named("CancelStatement")) == 1
+
+
+def test_a_step_that_was_ended_at_its_limit_does_not_go_on(step: FakeDataApi, bucket: Bucket) -> None:
+    """The statement may be over before it is cancelled: its event must not start the next one."""
+    send(BEFORE)
+    bucket.begin("create_bison", after=1, ago=4 * 60 + 1)
+    ended = step.end()
+    assert send({"month": "2026-11"})["status"] == "failed"
+    assert send(statement_event(ended))["status"] == "ignored"
+    assert step.running == []
+
+
+def test_a_refused_statement_is_not_asked_for_again_by_a_late_event(step: FakeDataApi, bucket: Bucket) -> None:
+    """The step has failed: what was wrong may be mended, but a person has to start it."""
+    send(BEFORE)
+    ended = step.end()
+    bucket.store.write_json(LOG + "1.json", bucket.json(LOG + "1.json") | {"state": "FINISHED", "problem": None})
+    step.refusals = [(400, "ValidationException", "The workgroup is not there.")]
+    assert send(statement_event(ended))["status"] == "failed"
+    assert bucket.json(LOG + "2.json")["state"] == "FAILED"
+    assert send(statement_event(ended))["status"] == "ignored"
+    assert step.running == []
 
 
 def test_the_next_attempt_cancels_what_still_runs(step: FakeDataApi, bucket: Bucket) -> None:
