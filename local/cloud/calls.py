@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,10 @@ Context = Mapping[str, tuple[str, ...]]
 
 SIGNING_NAMES = {"monitoring": "cloudwatch", "email": "ses"}
 """Services whose name in a signature is not the one that botocore's models go by."""
+
+
+_models = threading.Lock()
+"""Else many threads would read the same large model at once."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,9 @@ def signer(request: Request) -> tuple[str, str | None, str] | None:
 def parse(request: Request, signing_name: str) -> Call:
     """Read a request. Raises NotFound if the service has no such operation."""
     service = SIGNING_NAMES.get(signing_name, signing_name)
-    model = get_service_model(service)
-    operation, uri_parameters = get_service_router(service).match(request)
+    with _models:
+        model, router = get_service_model(service), get_service_router(service)
+    operation, uri_parameters = router.match(request)
     protocol = determine_request_protocol(model, request.content_type)
     if service == "s3":
         parameters: Mapping[str, Any] = {**request.args.to_dict(), **_s3_parameters(request, operation.name)}

@@ -8,10 +8,12 @@ import queue
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from unittest.mock import patch
 
 import boto3
+from moto.core import loaders, utils
 from moto.iam.models import iam_backends
 from moto.moto_api._internal.models import moto_api_backend
 from moto.s3 import notifications
@@ -124,6 +126,8 @@ class Cloud:
             stack.callback(_only_one_at_a_time.release)
             moto_api_backend.reset()
             stack.enter_context(patch.object(notifications, "send_event", self._object_changed))
+            # moto makes a loader for each service's model, and each looks through hundreds of folders.
+            stack.enter_context(patch.object(utils, "create_loader", cache(loaders.create_loader)))
             self.url = self._endpoint.start()
             stack.callback(self._endpoint.stop)
             # The user's own AWS profile and keys have no business here.

@@ -38,6 +38,15 @@ OPERATOR_KEY_ID = "AKIALOCALOPERATOR000"
 OPERATOR_SECRET = "opens-nothing"  # noqa: S105 -- nobody but this process's own endpoint knows it
 
 
+_DATA_API = {
+    "ExecuteStatement": "execute_statement",
+    "DescribeStatement": "describe_statement",
+    "GetStatementResult": "get_statement_result",
+    "ListStatements": "list_statements",
+    "CancelStatement": "cancel_statement",
+}
+
+
 class DataApi(Protocol):
     """Redshift's Data API: each operation takes the request's members and returns the answer's."""
 
@@ -169,17 +178,10 @@ class Endpoint:
         return Response(b"", status=202)
 
     def _data_api_answer(self, data_api: DataApi, caller: Caller, call: Call) -> Response:
-        operations: dict[str, Callable[..., Mapping[str, Any]]] = {
-            "ExecuteStatement": data_api.execute_statement,
-            "DescribeStatement": data_api.describe_statement,
-            "GetStatementResult": data_api.get_statement_result,
-            "ListStatements": data_api.list_statements,
-            "CancelStatement": data_api.cancel_statement,
-        }
-        if call.operation not in operations:
+        if call.operation not in _DATA_API:
             return _json_error(400, "UnknownOperationException", f"The local run has no {call.operation}.")
         try:
-            answer = operations[call.operation](call.parameters)
+            answer = getattr(data_api, _DATA_API[call.operation])(call.parameters)
         except WarehouseError as error:
             return _json_error(400, error.code, str(error))
         if call.operation == "ExecuteStatement":
@@ -215,9 +217,36 @@ class _Moto(DomainDispatcherApplication):
 
 
 class _RequestHandler(MotoRequestHandler):
+    """Keeps connections open, which werkzeug's own handler does not: a month makes thousands of small requests."""
+
     protocol_version = "HTTP/1.1"
-    # Headers and body are written apart: without this each small answer waits for the client's delayed ACK.
-    disable_nagle_algorithm = True
+    # Head and body leave together; apart, the second would wait for the first one's acknowledgement.
+    wbufsize = 65536
+
+    def run_wsgi(self) -> None:
+        """Answer the request that was read. Its body is read whole, so that the next request begins after it."""
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.wfile.flush()
+        environ = self.make_environ()
+        source = environ["wsgi.input"]
+        chunked = environ.get("wsgi.input_terminated")
+        body = source.read() if chunked else source.read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ.update({"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))})
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        answer = Response.from_app(self.server.app, environ)
+        if answer.content_length is None:
+            answer.make_sequence()
+            answer.content_length = answer.calculate_content_length()
+        self.send_response(answer.status_code)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        if environ["REQUEST_METHOD"] != "HEAD":
+            for part in answer.iter_encoded():
+                self.wfile.write(part)
+        answer.close()
+        self.wfile.flush()
 
     def log_request(self, *_: Any) -> None:
         """Say nothing: the log has refusals and errors only."""

@@ -70,7 +70,8 @@ def execute(
 
     def run() -> None:
         # Of its own thread, so that Pulumi's event loop, settings and configuration end with it.
-        asyncio.set_event_loop(asyncio.new_event_loop())
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
         makers = _Makers(program, client)
 
         def body() -> Any:
@@ -84,6 +85,12 @@ def execute(
             pulumi.runtime.test(body)()  # type: ignore[no-untyped-call]
         except BaseException as error:  # carried to the caller's thread
             failures.append(makers.failure or error)
+        finally:
+            # A program that fails leaves tasks that wait for what never comes.
+            for task in (tasks := asyncio.all_tasks(loop)):
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.close()
 
     thread = threading.Thread(target=run, name="pulumi-program")
     thread.start()
