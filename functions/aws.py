@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
+import botocore.session
 from botocore.config import Config
+from botocore.loaders import Loader
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -34,9 +36,17 @@ def client(service: str) -> Any:
 
 
 # In Lambda the environment never changes; the local run calls every function in one process, each under its own role.
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _client(service: str, _environment: tuple[tuple[str, str], ...]) -> Any:
-    return boto3.session.Session().client(service, config=_CONFIG)  # type: ignore[call-overload]
+    session = botocore.session.Session()
+    session.register_component("data_loader", _loader())
+    return boto3.session.Session(botocore_session=session).client(service, config=_CONFIG)  # type: ignore[call-overload]
+
+
+@lru_cache
+def _loader() -> Loader:
+    """AWS's service descriptions, read once a process: a session of its own would read these megabytes again."""
+    return Loader()
 
 
 def error_code(error: ClientError) -> str:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import lru_cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -105,15 +106,18 @@ def test_an_image_built_elsewhere_builds_none() -> None:
     assert not [r.name for r in run_program("local").resources if r.type.startswith(("docker-build:", "aws:ecr/"))]
 
 
+# It reads the metadata of everything that is installed.
+distributions = lru_cache(packages_distributions)
+
+
 @pytest.mark.parametrize("file", [file for file in context_files(PROJECT_FOLDER) if file.endswith(".py")])
 def test_the_image_has_every_library_that_its_code_imports(file: str) -> None:
     """The tests run beside everything that is installed here; the image has requirements/tasks.txt only."""
     locked = (PROJECT_FOLDER / "requirements" / "tasks.txt").read_text()
     in_image = {re.sub(r"[-_.]+", "-", name).lower() for name in re.findall(r"(?m)^([A-Za-z0-9._-]+)==", locked)}
-    distributions = packages_distributions()
     for module in imported(PROJECT_FOLDER / file):
         if module not in sys.stdlib_module_names | {"workflow", "container"}:
-            found = {re.sub(r"[-_.]+", "-", name).lower() for name in distributions[module]}
+            found = {re.sub(r"[-_.]+", "-", name).lower() for name in distributions()[module]}
             assert found & in_image, f"{file} imports {module}, which requirements/tasks.txt does not have."
 
 
