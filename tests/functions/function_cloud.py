@@ -13,6 +13,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from moto import mock_aws
 from moto.core.botocore_stubber import MockRawResponse
+from moto.s3.models import S3Backend
 
 from functions import aws
 from functions.store import Attempt, Store
@@ -81,12 +82,21 @@ def set_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
     return set_environment
 
 
+@pytest.fixture(scope="module")
+def quick_moto() -> Iterator[None]:
+    """Moto without what it does anew for each test or request, though it is always the same."""
+    with pytest.MonkeyPatch.context() as patched:
+        # Reading its list of machine images takes a second.
+        patched.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+        # It makes a service's list of URLs anew for each request.
+        patched.setattr(S3Backend, "urls", S3Backend("us-east-1", "123456789012").urls)
+        yield
+
+
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def cloud(quick_moto: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty account with the two buckets."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    # Reading moto's list of machine images takes a second for each test.
-    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     with mock_aws():
         s3 = aws.client("s3")
         s3.create_bucket(Bucket=BUCKET)
