@@ -1,0 +1,120 @@
+"""Two sample months, run once through the local run, and the same two by the independent computation."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import independent
+import pytest
+
+from local.gbif_server import GbifServer
+from local.run import RunOptions, run_month
+from local.sample import Sample, build_sample
+from workflow.month import Month
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MONTH = Month(2026, 10)
+ROWS = 8_000
+
+
+@dataclass(frozen=True)
+class SampleMonth:
+    """A month's input, the folder of its results, and what these must be. gbif: the server that it was run with."""
+
+    month: Month
+    sample: Sample
+    out: Path
+    gbif: str
+    expected: independent.Results
+
+    @property
+    def manifest(self) -> dict:
+        return json.loads((self.out / "manifest.json").read_text(encoding="utf-8"))
+
+
+def options_of(month: Month, sample: Sample, out: Path, gbif: str, previous: Path | None = None) -> RunOptions:
+    return RunOptions(
+        month=month,
+        out=out,
+        snapshot=sample.snapshot_dir,
+        riis=sample.riis_csv,
+        counties=sample.county_shp,
+        aiannh=sample.aiannh_shp,
+        gbif=gbif,
+        previous=previous,
+    )
+
+
+def expect(sample: Sample, previous: independent.Results | None = None) -> independent.Results:
+    return independent.compute(
+        sample.snapshot_dir, sample.riis_csv, sample.county_shp, sample.aiannh_shp, sample.taxonomies[0], previous
+    )
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    """A folder that the test processes share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "popen-gw" in base.name else base) / "months"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_months(shared) -> tuple[SampleMonth, SampleMonth]:
+    """September and October 2026, run once for all test processes, in this order."""
+    months = []
+    previous = None
+    for month in (MONTH.previous, MONTH):
+        folder = shared / month.name
+        with (shared / f"{month.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Building it again, in another process, changes nothing: a month is always the same.
+            sample = build_sample(folder / "input", month, ROWS)
+            out = folder / "out"
+            if not (folder / "ran").exists():
+                with GbifServer(sample.taxonomies) as gbif:
+                    run_month(options_of(month, sample, out, gbif.url, months[0].out if months else None))
+                (folder / "ran").write_text(gbif.url)
+        previous = expect(sample, previous)
+        months.append(SampleMonth(month, sample, out, (folder / "ran").read_text(), previous))
+    return months[0], months[1]
+
+
+@pytest.fixture(scope="session")
+def first(two_months) -> SampleMonth:
+    return two_months[0]
+
+
+@pytest.fixture(scope="session")
+def second(two_months) -> SampleMonth:
+    return two_months[1]
+
+
+@pytest.fixture(scope="session")
+def small(shared) -> Sample:
+    """The input of a month that is only there to be spoilt."""
+    with (shared / "small.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return build_sample(shared / "small", MONTH, 1_500)
+
+
+@pytest.fixture
+def gbif(small) -> Iterator[GbifServer]:
+    with GbifServer(small.taxonomies) as server:
+        yield server
+
+
+def bison(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the real command, as a person would whose terminal is a file."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
