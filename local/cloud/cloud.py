@@ -80,7 +80,8 @@ class Cloud:
 
     main: the Pulumi program. stack, config: what it is executed with. data_api: makes Redshift's Data API, given the
     cloud. public_bucket: GBIF's. logs: folder for the tasks' output. deliver_twice: each event and each invocation
-    comes a second time, as AWS may do. answers: what each function returned last.
+    comes a second time, as AWS may do. task_image: what Docker runs the tasks in; None: they are processes.
+    answers: what each function returned last.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Cloud:
         stack: str = "local",
         main: Path = CODE_ROOT / "__main__.py",
         deliver_twice: bool = False,
+        task_image: str | None = None,
     ) -> None:
         self.listener = listener
         self.program = Program()
@@ -115,6 +117,7 @@ class Cloud:
             terminate=lambda instance_id: self.client("ec2").terminate_instances(InstanceIds=[instance_id]),
             logs=logs,
             on_progress=listener.progress,
+            image=task_image,
         )
         self._statements: set[str] = set()
         self._ended_statements: set[str] = set()

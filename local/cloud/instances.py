@@ -23,7 +23,7 @@ from local.cloud.events import Event, instance_state_changed
 from workflow import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 LOG = logging.getLogger("bison.local.instances")
 
@@ -45,6 +45,7 @@ class Instances:
 
     publish: takes EC2's events. credentials: gives a role's credentials, as environment variables. terminate: ends an
     instance in moto. logs: folder of the processes' output. on_progress: takes step, label, done and total.
+    image: the task image for Docker to run; None: the task is a process of this checkout.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Instances:
         terminate: Callable[[str], None],
         logs: Path,
         on_progress: Callable[[str, str, int, int], None],
+        image: str | None = None,
     ) -> None:
         self._publish = publish
         self._credentials = credentials
         self._terminate = terminate
         self._logs = logs
         self._on_progress = on_progress
+        self._image = image
         self._states: dict[str, str] = {}
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._lock = threading.RLock()
@@ -85,32 +88,34 @@ class Instances:
                         self._start(instance, template)
                 elif state == "terminated" != self._states[instance.id]:
                     self._states[instance.id] = state
-                    _stop(self._processes.pop(instance.id, None))
+                    self._stop(instance.id)
                     self._publish(instance_state_changed(instance.id, "shutting-down"))
                     self._publish(instance_state_changed(instance.id, state))
 
     def stop(self) -> None:
         """End every process, without telling anybody."""
         with self._lock:
-            for process in self._processes.values():
-                _stop(process)
-            self._processes.clear()
+            for instance_id in list(self._processes):
+                self._stop(instance_id)
             self._states = dict.fromkeys(self._states, "terminated")
 
     def _start(self, instance: Any, template: Mapping[str, Any]) -> None:
         tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BISON_"))},
+        variables = {
             **parse_environment(template["UserData"].decode()),
             **{variable: tags[tag] for tag, variable in TAGGED_VARIABLES.items()},
             **self._credentials(calls.instance_role(template)),
             "PYTHONUNBUFFERED": "1",
         }
         step, attempt = tags[names.TAG_STEP], tags[names.TAG_ATTEMPT]
+        command = [sys.executable, "-m", "container.entrypoint"]
+        if self._image is not None:
+            command = _docker_run(self._image, _container(instance.id), variables)
+        others = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BISON_"))}
         process = subprocess.Popen(
-            [sys.executable, "-m", "container.entrypoint"],
+            command,
             cwd=CODE_ROOT,
-            env=environment,
+            env={**others, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -141,6 +146,21 @@ class Instances:
         if ours:
             self._terminate(instance_id)
 
+    def _stop(self, instance_id: str) -> None:
+        """End the instance's process as EC2 does: SIGTERM, which docker passes on, and SIGKILL after a while."""
+        process = self._processes.pop(instance_id, None)
+        if process is None or process.poll() is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if self._image is not None:
+                subprocess.run(["docker", "rm", "--force", _container(instance_id)], capture_output=True)
+
 
 def _launch_template(instance_id: str) -> Mapping[str, Any] | None:
     """Data of the launch template that the instance's fleet started it from; None if no fleet has it."""
@@ -154,13 +174,14 @@ def _launch_template(instance_id: str) -> Mapping[str, Any] | None:
     return None
 
 
-def _stop(process: subprocess.Popen[str] | None) -> None:
-    if process is None or process.poll() is not None:
-        return
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_SECONDS_TO_STOP)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+def _container(instance_id: str) -> str:
+    return f"bison-{instance_id}"
+
+
+def _docker_run(image: str, name: str, variables: Iterable[str]) -> list[str]:
+    """The command that runs a task like container/compose.yaml. Variables by name: a process list shows no values."""
+    options = ["--rm", "--pull", "never", "--init", "--name", name]
+    # The host's network: the local cloud and the sample's GBIF are on 127.0.0.1.
+    options += ["--network", "host", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    options += ["--volume", "/work", "--env", "TMPDIR=/work"]
+    return ["docker", "run", *options, *(f"--env={variable}" for variable in variables), image]

@@ -71,6 +71,8 @@ def execute(
     def run() -> None:
         # Of its own thread, so that Pulumi's event loop, settings and configuration end with it.
         loop = asyncio.new_event_loop()
+        # The first failure is raised to the caller; asyncio would print those that follow from it.
+        loop.set_exception_handler(lambda _loop, _context: None)
         asyncio.set_event_loop(loop)
         makers = _Makers(program, client)
 
@@ -90,6 +92,8 @@ def execute(
             for task in (tasks := asyncio.all_tasks(loop)):
                 task.cancel()
             loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            # Nor may a resource that is still being made appear in the next cloud.
+            loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
 
     thread = threading.Thread(target=run, name="pulumi-program")
@@ -111,6 +115,8 @@ class _Makers(mocks.Mocks):
         if not args.custom and not args.typ.startswith("pulumi:providers:"):
             return None, dict(args.inputs)
         maker = _MAKERS.get(args.typ) or (_remember if args.typ.startswith(_REMEMBERED) else None)
+        if self.failure is not None:
+            raise self.failure
         try:
             if maker is None:
                 raise UnknownResourceError(

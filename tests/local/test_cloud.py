@@ -15,7 +15,6 @@ from botocore.exceptions import ClientError
 
 from local.cloud.cloud import Cloud, DeliveryError
 from local.cloud.functions import ATTEMPTS, FunctionFailedError
-from local.cloud.program import UnknownResourceError
 from local.cloud.public_bucket import PublicBucket
 
 PROGRAM = """
@@ -26,10 +25,8 @@ def trust(service):
     statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
-config = pulumi.Config("bison")
 bucket = aws.s3.Bucket("data", bucket="data")
-if config.get("events") != "off":
-    aws.s3.BucketNotification("events", bucket=bucket.bucket, eventbridge=True)
+aws.s3.BucketNotification("events", bucket=bucket.bucket, eventbridge=True)
 for name in ("first", "second"):
     role = aws.iam.Role(name, name=name, assume_role_policy=trust("lambda.amazonaws.com"))
     statements = [
@@ -55,18 +52,15 @@ for name in ("first", "second"):
         aws.lambda_.Permission(name, function=function.name, action="lambda:InvokeFunction",
                                principal="events.amazonaws.com", source_arn=rule.arn)
         role = aws.iam.Role("scheduler", name="scheduler", assume_role_policy=trust("scheduler.amazonaws.com"))
-        for target in config.get_object("scheduled") or []:
-            resource = "arn:aws:lambda:us-east-1:123456789012:function:" + target
-            statement = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": resource}
-            document = json.dumps({"Version": "2012-10-17", "Statement": statement})
-            aws.iam.RolePolicy("s" + target, role=role.name, policy=document)
+        resource = "arn:aws:lambda:us-east-1:123456789012:function:first"
+        statement = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": resource}
+        document = json.dumps({"Version": "2012-10-17", "Statement": statement})
+        aws.iam.RolePolicy("scheduler", name="scheduled", role=role.name, policy=document)
         aws.scheduler.Schedule("s", name="s", schedule_expression="cron(0 12 2 * ? *)",
             flexible_time_window=aws.scheduler.ScheduleFlexibleTimeWindowArgs(mode="OFF"),
             target=aws.scheduler.ScheduleTargetArgs(arn=function.arn, role_arn=role.arn,
                                                     input='{"time": "<aws.scheduler.scheduled-time>"}'))
 aws.redshiftserverless.Workgroup("w", workgroup_name="www", namespace_name="nnn")
-if config.get("more"):
-    aws.rds.Instance("database", instance_class="db.t4g.micro")
 pulumi.export("bucket", bucket.bucket)
 """
 
@@ -111,32 +105,37 @@ def handlers(monkeypatch):
     return module
 
 
-@pytest.fixture
-def start(tmp_path):
-    """Starts the cloud of the small program; settings go to its configuration."""
-    (tmp_path / "main.py").write_text(PROGRAM)
-    public = tmp_path / "public" / "open"
-    public.mkdir(parents=True)
+def make_cloud(folder: Path) -> Cloud:
+    """The cloud of the small program."""
+    (folder / "main.py").write_text(PROGRAM)
+    public = folder / "public" / "open"
+    public.mkdir(parents=True, exist_ok=True)
     for number in range(5):
         (public / f"{number:06d}").write_bytes(b"0123456789" * 10)
-    clouds = []
+    return Cloud(
+        listener=Listener(),
+        data_api=lambda _cloud: DataApi(),
+        public_bucket=PublicBucket("gbif", folder / "public", page=2),
+        logs=folder,
+        config={},
+        main=folder / "main.py",
+    )
 
-    def start(deliver_twice: bool = False, **settings: str) -> Cloud:
-        cloud = Cloud(
-            listener=Listener(),
-            data_api=lambda _cloud: DataApi(),
-            public_bucket=PublicBucket("gbif", tmp_path / "public", page=2),
-            logs=tmp_path,
-            config={f"bison:{key}": value for key, value in settings.items()},
-            main=tmp_path / "main.py",
-            deliver_twice=deliver_twice,
-        )
-        clouds.append(cloud.__enter__())
-        return cloud
 
-    yield start
-    for cloud in clouds:
-        cloud.__exit__(None, None, None)
+@pytest.fixture(scope="module")
+def shared_cloud(tmp_path_factory):
+    with make_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(shared_cloud):
+    """The one cloud of most tests, with nothing in its bucket."""
+    with shared_cloud.without_events():
+        for key in shared_cloud.keys("data"):
+            shared_cloud.client("s3").delete_object(Bucket="data", Key=key)
+    shared_cloud.listener.written.clear()
+    return shared_cloud
 
 
 def client_of(cloud: Cloud, function: str, service: str):
@@ -154,8 +153,7 @@ def refused(call, **parameters) -> str:
     return str(caught.value.response["Error"]["Code"])
 
 
-def test_a_role_may_do_what_its_policy_says_and_nothing_else(start):
-    cloud = start()
+def test_a_role_may_do_what_its_policy_says_and_nothing_else(cloud):
     s3 = client_of(cloud, "first", "s3")
     s3.put_object(Bucket="data", Key="first/a", Body=b"1")
     assert refused(s3.put_object, Bucket="data", Key="second/a", Body=b"1") == "AccessDenied"
@@ -165,15 +163,13 @@ def test_a_role_may_do_what_its_policy_says_and_nothing_else(start):
     assert "second/a" not in cloud.listener.written
 
 
-def test_a_missing_key_is_refused_to_who_may_not_list(start):
+def test_a_missing_key_is_refused_to_who_may_not_list(cloud):
     """S3 answers 403 instead of 404 then; a handler that counts on 404 would fail in AWS alone."""
-    cloud = start()
     assert refused(client_of(cloud, "first", "s3").get_object, Bucket="data", Key="open/none") == "AccessDenied"
     assert refused(cloud.client("s3").get_object, Bucket="data", Key="open/none") == "NoSuchKey"
 
 
-def test_a_statement_needs_the_workgroups_credentials_and_belongs_to_its_role(start):
-    cloud = start()
+def test_a_statement_needs_the_workgroups_credentials_and_belongs_to_its_role(cloud):
     statement = {"WorkgroupName": "www", "Database": "dev", "Sql": "SELECT 1"}
     first, second = client_of(cloud, "first", "redshift-data"), client_of(cloud, "second", "redshift-data")
     assert refused(second.execute_statement, **statement) == "AccessDeniedException"
@@ -182,8 +178,7 @@ def test_a_statement_needs_the_workgroups_credentials_and_belongs_to_its_role(st
     assert refused(second.describe_statement, Id=identifier) == "AccessDeniedException"
 
 
-def test_the_public_bucket_is_listed_in_pages_and_read_in_ranges(start, tmp_path):
-    cloud = start()
+def test_the_public_bucket_is_listed_in_pages_and_read_in_ranges(cloud):
     s3 = client_of(cloud, "first", "s3")
     assert refused(s3.list_objects_v2, Bucket="gbif") == "AccessDenied"
     assert s3.get_object(Bucket="gbif", Key="open/000000", Range="bytes=95-200")["Body"].read() == b"56789"
@@ -201,11 +196,10 @@ def test_the_public_bucket_is_listed_in_pages_and_read_in_ranges(start, tmp_path
     assert refused(anybody.get_object, Bucket="data", Key="open/000000") == "AccessDenied"
 
 
-def test_each_way_to_write_an_object_makes_one_event(start, handlers):
+def test_each_way_to_write_an_object_makes_one_event(cloud, handlers):
     """moto tells of a multipart upload twice, and EventBridge's form is not S3's own."""
     events = []
     handlers.first = lambda event, context: events.append(event)
-    cloud = start()
     s3 = cloud.client("s3")
     s3.put_object(Bucket="data", Key="to/first/put it", Body=b"1")
     s3.copy_object(Bucket="data", Key="to/first/copy", CopySource="data/to/first/put it")
@@ -226,24 +220,29 @@ def test_each_way_to_write_an_object_makes_one_event(start, handlers):
     assert set(cloud.listener.written) == {"to/first/put it", "to/first/parts"}
 
 
-def test_a_bucket_without_eventbridge_is_silent(start, handlers):
+def test_a_bucket_without_eventbridge_is_silent(cloud, handlers):
     events = []
     handlers.first = lambda event, context: events.append(event)
-    cloud = start(events="off")
-    cloud.client("s3").put_object(Bucket="data", Key="to/first/a", Body=b"1")
+    s3 = cloud.client("s3")
+    s3.put_bucket_notification_configuration(Bucket="data", NotificationConfiguration={})
+    s3.put_object(Bucket="data", Key="to/first/a", Body=b"1")
     cloud.run_until_idle()
     assert events == []
+    eventbridge = {"EventBridgeConfiguration": {}}
+    s3.put_bucket_notification_configuration(Bucket="data", NotificationConfiguration=eventbridge)
+    s3.put_object(Bucket="data", Key="to/first/a", Body=b"1")
+    cloud.run_until_idle()
+    assert len(events) == 1
 
 
-def test_a_target_that_the_rule_may_not_invoke_stops_the_run(start):
+def test_a_target_that_the_rule_may_not_invoke_stops_the_run(cloud):
     """EventBridge would drop the event without a word."""
-    cloud = start()
     cloud.client("s3").put_object(Bucket="data", Key="to/second/a", Body=b"1")
     with pytest.raises(DeliveryError, match="Rule second may not invoke second"):
         cloud.run_until_idle()
 
 
-def test_a_function_has_its_own_environment_and_role(start, handlers, monkeypatch):
+def test_a_function_has_its_own_environment_and_role(cloud, handlers, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "of-the-user")
     monkeypatch.setenv("BISON_LEFTOVER", "1")
     seen = {}
@@ -258,7 +257,6 @@ def test_a_function_has_its_own_environment_and_role(start, handlers, monkeypatc
         )
 
     handlers.first = handlers.second = handler
-    cloud = start()
     for name in ("first", "second", "first"):
         cloud.invoke(name, {})
     cloud.run_until_idle()
@@ -266,7 +264,7 @@ def test_a_function_has_its_own_environment_and_role(start, handlers, monkeypatc
     assert "BISON_WHO" not in os.environ
 
 
-def test_a_function_that_fails_is_run_three_times_and_then_stops_the_run(start, handlers):
+def test_a_function_that_fails_is_run_three_times_and_then_stops_the_run(cloud, handlers):
     calls = []
 
     def handler(event, context):
@@ -276,7 +274,6 @@ def test_a_function_that_fails_is_run_three_times_and_then_stops_the_run(start, 
         return {"message": "done"}
 
     handlers.first = handler
-    cloud = start()
     cloud.invoke("first", "good")
     cloud.run_until_idle()
     assert calls == ["good"] * 3
@@ -287,7 +284,7 @@ def test_a_function_that_fails_is_run_three_times_and_then_stops_the_run(start, 
     assert calls == ["good"] * 3 + ["bad"] * 3
 
 
-def test_functions_invoke_each_other_asynchronously_as_far_as_they_may(start, handlers):
+def test_functions_invoke_each_other_asynchronously_as_far_as_they_may(cloud, handlers):
     order = []
     refusals = []
 
@@ -300,17 +297,16 @@ def test_functions_invoke_each_other_asynchronously_as_far_as_they_may(start, ha
         order.append("first")
 
     handlers.first, handlers.second = first, lambda event, context: order.append(event)
-    cloud = start()
     cloud.invoke("first", {})
     cloud.run_until_idle()
     assert order == ["first", {"n": 1}]
     assert refusals == ["AccessDeniedException"]
 
 
-def test_every_delivery_can_come_twice(start, handlers):
+def test_every_delivery_can_come_twice(cloud, handlers, monkeypatch):
     events = []
     handlers.first = lambda event, context: events.append(event)
-    cloud = start(deliver_twice=True)
+    monkeypatch.setattr(cloud, "_deliver_twice", True)
     cloud.client("s3").put_object(Bucket="data", Key="to/first/a", Body=b"1")
     cloud.invoke("first", "by hand")
     cloud.run_until_idle()
@@ -319,42 +315,33 @@ def test_every_delivery_can_come_twice(start, handlers):
     assert events[2:] == ["by hand"] * 2
 
 
-def test_a_schedule_fires_only_with_a_role_that_may_invoke_its_target(start, handlers):
+def test_a_schedule_fires_only_with_a_role_that_may_invoke_its_target(cloud, handlers):
     events = []
     handlers.first = lambda event, context: events.append(event)
-    cloud = start(scheduled='["first"]')
     cloud.fire(cloud.schedule_of("first"), datetime(2026, 10, 2, 12, tzinfo=UTC))
     cloud.run_until_idle()
     assert events == [{"time": "2026-10-02T12:00:00Z"}]
-    cloud.client("iam").delete_role_policy(RoleName="scheduler", PolicyName="sfirst-local")
+    cloud.client("iam").delete_role_policy(RoleName="scheduler", PolicyName="scheduled")
     with pytest.raises(DeliveryError, match=r"scheduler lacks lambda:InvokeFunction"):
         cloud.fire(cloud.schedule_of("first"), datetime(2026, 10, 2, 12, tzinfo=UTC))
 
 
-def test_a_resource_that_nobody_thought_of_stops_the_program(start):
-    with pytest.raises(UnknownResourceError, match=r"'database' of type aws:rds/instance:Instance"):
-        start(more="yes")
-
-
-def test_what_is_put_back_starts_nothing(start, handlers):
+def test_what_is_put_back_starts_nothing(cloud, handlers):
     events = []
     handlers.first = lambda event, context: events.append(event)
-    cloud = start()
     with cloud.without_events():
         cloud.client("s3").put_object(Bucket="data", Key="to/first/a", Body=b"1")
     cloud.run_until_idle()
     assert events == []
 
 
-def test_two_clouds_in_one_process_are_refused(start):
-    start()
-    with pytest.raises(RuntimeError, match="Another embedded cloud"):
-        start()
+def test_two_clouds_in_one_process_are_refused(cloud, tmp_path):
+    with pytest.raises(RuntimeError, match="Another embedded cloud"), make_cloud(tmp_path):
+        pass
 
 
-def test_a_fault_of_the_endpoint_ends_the_run(start, monkeypatch):
+def test_a_fault_of_the_endpoint_ends_the_run(cloud, monkeypatch):
     """A 500 alone would be retried by every client, and hide the reason."""
-    cloud = start()
     monkeypatch.setattr(cloud._endpoint, "_ask_moto", lambda request, service: Path("/nowhere").read_text())
     with pytest.raises(ClientError):
         cloud._session.client("s3", config=Config(retries={"total_max_attempts": 1})).list_buckets()

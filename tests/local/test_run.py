@@ -325,12 +325,3 @@ def test_a_broken_input_stops_the_run_and_when_it_is_mended_the_run_goes_on(file
     assert any("snapshot" in update.text for update in told.of(Note))
     assert state.attempt(MONTH, "find_current_gbif") == (2, None)
     assert state.inputs() == files.fingerprints()
-
-
-def test_a_snapshot_without_files_is_waited_for_by_name(files):
-    for path in files.snapshot.iterdir():
-        path.unlink()
-    error, told = fails(files)
-    assert error.step == "find_current_gbif"
-    assert str(files.snapshot) in error.reason
-    assert State(files.out).marker(MONTH, "find_current_gbif") is None
