@@ -34,7 +34,43 @@ _RANK_MARKERS = {
 _EPITHET = re.compile(r"[^\W\d_A-Z][^\W\d_A-Z]+(?:-[^\W\d_A-Z]+)*\.?$")
 _VIRUS = re.compile(r"vir(us|oid)(es|s)?\b", re.IGNORECASE)
 _AUTHOR_PARTICLES = frozenset(
-    ("auct", "da", "dal", "de", "del", "della", "den", "der", "des", "di", "do", "dos", "du", "et", "ex", "in"),
+    (
+        "al",
+        "and",
+        "auct",
+        "da",
+        "dal",
+        "de",
+        "del",
+        "della",
+        "den",
+        "der",
+        "des",
+        "di",
+        "do",
+        "dos",
+        "du",
+        "el",
+        "emend",
+        "et",
+        "ex",
+        "in",
+        "la",
+        "las",
+        "le",
+        "los",
+        "nec",
+        "non",
+        "sensu",
+        "ten",
+        "ter",
+        "van",
+        "vom",
+        "von",
+        "zu",
+        "zum",
+        "zur",
+    ),
 )
 _GBIF_KINGDOMS = {"virus": "Viruses"}
 _GBIF_RANKS = {
@@ -134,7 +170,7 @@ def _authors(text: str) -> set[str]:
     # "L." stands for Linnaeus only by itself; before a surname it is an initial.
     plain = re.sub(r"(^|[(&,]\s*)L\.(?=\s*($|[)&,]|ex\b|f\b))", r"\1Linnaeus", plain)
     words = re.findall(r"[^\W\d_]+", plain.lower())
-    return {word for word in words if len(word) > 1 and word not in _AUTHOR_PARTICLES and word != "and"}
+    return {word for word in words if len(word) > 1 and word not in _AUTHOR_PARTICLES}
 
 
 def _clean(text: str) -> str:
@@ -142,7 +178,12 @@ def _clean(text: str) -> str:
 
 
 def _is_epithet(word: str) -> bool:
-    return _EPITHET.match(word) is not None and word not in _AUTHOR_PARTICLES and word.rstrip(".") not in _RANK_MARKERS
+    return (
+        _EPITHET.match(word) is not None
+        and word.islower()
+        and word.rstrip(".") not in _AUTHOR_PARTICLES
+        and word.rstrip(".") not in _RANK_MARKERS
+    )
 
 
 def _next_marker(words: list[str], start: int) -> int | None:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
+from container.register import canonical
 from container.task import TaskError
 from workflow.snapshot import NEEDED_COLUMNS, Column, kind_of, redshift_type
 
@@ -205,22 +207,36 @@ class SnapshotKeys:
         faulty = pc.sum(self._table["rows"].filter(pc.invert(fits))).as_py() or 0
         return faulty / self.rows if self.rows else 0.0
 
-    def frequent_species(self, number: int) -> list[str]:
-        """The species with most rows, most frequent first."""
-        named = self._table.filter(pc.field("species").is_valid() & pc.field("specieskey").is_valid())
+    def frequent_species(self, number: int, checklist: Checklist) -> list[str]:
+        """The species with most rows that have a usable ``specieskey``, most frequent first."""
+        usable = pc.match_substring_regex(self._table["specieskey"], f"^({checklist.usable})$")
+        named = self._table.filter(pc.and_(usable.fill_null(False), pc.is_valid(self._table["species"])))
         counted = named.group_by(["species"], use_threads=False).aggregate([("rows", "sum")])
         top = counted.sort_by([("rows_sum", "descending"), ("species", "ascending")]).slice(0, number)
         species: list[str] = top["species"].to_pylist()
         return species
 
+    @cached_property
+    def _spellings(self) -> dict[str, list[str]]:
+        """The names in the column ``species``, by what their spellings share."""
+        spellings: dict[str, list[str]] = defaultdict(list)
+        for name in pc.unique(self._table["species"].drop_null()).to_pylist():
+            spellings[canonical(name)].append(name)
+        return spellings
+
+    def has_species(self, name: str) -> bool:
+        """Whether rows are of the species that the name, without authorship, is of."""
+        return " ".join(canonical(name).split()[:2]) in self._spellings
+
     def keys_of(self, species: Collection[str], checklist: Checklist) -> dict[str, set[str]]:
-        """The usable ``specieskey`` values under which each of these species occurs, if it does."""
-        rows = self._table.filter(pc.is_in(self._table["species"], pa.array(sorted(species), pa.string())))
+        """The usable ``specieskey`` values under which each of these species occurs, by ``canonical`` name."""
+        wanted = {spelling for name in species for spelling in self._spellings.get(canonical(name), ())}
+        rows = self._table.filter(pc.is_in(self._table["species"], pa.array(sorted(wanted), pa.string())))
         keys: dict[str, set[str]] = defaultdict(set)
         for name, key in zip(rows["species"].to_pylist(), rows["specieskey"].to_pylist(), strict=True):
             if checklist.is_usable(key):
-                keys[name].add(key)
-        return keys
+                keys[canonical(name)].add(key)
+        return dict(keys)
 
     def occurring(self, keys: Collection[str]) -> set[str]:
         """Which of these keys a row has as its ``taxonkey`` or ``specieskey``."""

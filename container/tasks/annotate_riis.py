@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from container.gbif import EXACT, GbifClient, Matcher, Question, is_for
+from container.gbif import EXACT, REFUSED, GbifClient, Matcher, Question, is_for
 from container.register import ADDED_COLUMNS, Record, Register, read_register
 from container.resolution import Evidence, Resolution, held_against, resolve, weigh
 from container.snapshot_reader import Footers, SnapshotKeys, count_keys, list_files, read_footers
@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 
 MONTHS_LOOKED_BACK = 12
 MOST_DOUBTED_SHARE, FEWEST_DOUBTED = 0.1, 3
-"""Beyond this share of answers that contradict themselves, the question or the snapshot, none can be trusted."""
+"""Beyond this share of answers that contradict themselves or the question, none can be trusted."""
+_TAXONOMIES_DIFFER = (
+    "The snapshot's keys are those of another taxonomy than GBIF's name matching gives, so that every species would "
+    "become native. GBIF may have changed its taxonomy (see CHECKLISTS in workflow/status.py), its index may lag, "
+    "or the server asked is not GBIF's: correct the address, or ask GBIF's helpdesk, then start the step again."
+)
+_NOTHING_KNOWN = (
+    "GBIF's name matching knows neither the register's names nor the snapshot's species, so that every species would "
+    "become native. See whether its address is right, and try again later."
+)
 
 TAXA_COLUMNS = (
     "riis_region",
@@ -68,9 +77,9 @@ def run(context: TaskContext) -> dict[str, Any]:
     client = GbifClient(settings.gbif_api, settings.contact, context.log)
     try:
         matcher = _find_checklist(context, client, register, keys)
-        checklist = matcher.checklist
-        resolutions = held_against(resolve(register.records, matcher, context.progress), keys, checklist)
-        _check_doubted(resolutions.values(), "the register's names")
+        resolutions = resolve(register.records, matcher, context.progress)
+        _check_doubted(resolutions.values(), "the register's names", matcher)
+        resolutions = _held_against(context, resolutions, keys, matcher)
         taxa = [
             (record, resolutions[record.occurrence_id])
             for record in register.records
@@ -147,28 +156,54 @@ def _find_checklist(context: TaskContext, client: GbifClient, register: Register
     for checklist in candidates:
         evidence.append(weigh(register.records, keys, Matcher(context, client, checklist)))
         context.log.info("%s.", evidence[-1])
-    best = max(evidence, key=lambda one: one.weight)
-    if best.weight <= 0:
-        raise TaskError(
-            "The snapshot's keys are those of another taxonomy than GBIF's name matching gives, so that every species "
-            f"would become native. Tried: {'; '.join(map(str, evidence))}. GBIF may have changed its taxonomy (see "
-            "CHECKLISTS in workflow/status.py), its index may lag behind, or the server asked is not GBIF's."
+    best = max(evidence, key=lambda one: (one.convinces, one.weight, -one.faulty))
+    if not best.convinces:
+        for one in evidence:
+            one.matcher.forget()
+        known = any(one.resolved + one.same + one.other for one in evidence)
+        raise TaskError(f"{_TAXONOMIES_DIFFER if known else _NOTHING_KNOWN} Tried: {'. '.join(map(str, evidence))}.")
+    if best.same + best.found == 0:
+        context.log.warning(
+            "GBIF knows none of the snapshot's frequent species; the snapshot has none of the register's."
         )
-    if best.other > best.same:
+    elif best.other > best.same:
         context.log.warning("Most of the snapshot's frequent species have other keys in GBIF's matching.")
     return best.matcher
+
+
+def _held_against(
+    context: TaskContext, resolutions: Mapping[str, Resolution], keys: SnapshotKeys, matcher: Matcher
+) -> dict[str, Resolution]:
+    """What the snapshot does not contradict. Raises TaskError if it contradicts most of what it could confirm."""
+    held = held_against(resolutions, keys, matcher, context.progress)
+    missed = [one for record, one in held.items() if resolutions[record].taken and not one.taken]
+    occurring = keys.occurring({one.species_key or one.accepted_key for one in held.values() if one.taken})
+    confirmed = sum(1 for one in held.values() if one.taken and (one.species_key or one.accepted_key) in occurring)
+    if len(missed) >= FEWEST_DOUBTED and len(missed) > confirmed:
+        matcher.forget()
+        raise TaskError(
+            f"{_TAXONOMIES_DIFFER} Of the register's records {confirmed} have a key that occurs in the snapshot, and "
+            f"{len(missed)} one that does not, though their species is there. The first: {missed[0].reason}."
+        )
+    if missed:
+        context.log.warning(
+            "%d of the register's species have another key in the snapshot: see the review.", len(missed)
+        )
+    return held
 
 
 # ---------------------------------------------------------------------------- the taxa
 
 
-def _check_doubted(resolutions: Collection[Resolution], what: str) -> None:
-    doubted = [resolution for resolution in resolutions if resolution.doubted]
+def _check_doubted(resolutions: Collection[Resolution], what: str, matcher: Matcher) -> None:
+    doubted = [found for found in resolutions if found.doubted or found.match_type == REFUSED]
     if len(doubted) >= FEWEST_DOUBTED and len(doubted) > MOST_DOUBTED_SHARE * len(resolutions):
+        matcher.forget()
         raise TaskError(
             f"GBIF's answers cannot be trusted: {len(doubted)} of {len(resolutions)} on {what} contradict the "
-            f"question, the checklist or the snapshot. The first: {doubted[0].candidate}: {doubted[0].reason}. Try "
-            "again later; if it stays so, ask GBIF's helpdesk."
+            f"question, themselves or the checklist, or are refusals. The first: "
+            f"{': '.join(filter(None, (doubted[0].candidate, doubted[0].reason)))}. Try again later; if it stays so, "
+            "ask GBIF's helpdesk."
         )
 
 
@@ -194,7 +229,7 @@ def _resolve_taxon_keys(
             elif answer.accepted.rank in RANKS:
                 accepted[taxon_key] = answer.accepted.key
         judged.append(found)
-    _check_doubted(judged, "the snapshot's taxon keys")
+    _check_doubted(judged, "the snapshot's taxon keys", matcher)
     if unknown := len(under) - len(accepted):
         context.log.warning("%d taxon keys of the snapshot stand for no species in GBIF's matching.", unknown)
     return accepted

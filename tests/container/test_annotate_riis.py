@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -180,6 +181,96 @@ def test_a_register_without_any_species_of_a_small_snapshot_is_no_fault(world):
     with serve(world):
         assert world.run() == 0
     assert [row["accepted_key"] for row in world.rows(TAXA_CSV)] == ["D3K"]
+
+
+ABSENT = (("HI", "Dreissena polymorpha", "(Pallas, 1771)", "Species", INVASIVE, "Animalia", "R1"),)
+
+
+def only(*keys):
+    return Taxonomy(COL_XR.key, "v", tuple(taxon for taxon in COL.taxa if taxon.key in {"P", "N", "64G", "3NK", *keys}))
+
+
+def test_a_server_that_knows_the_register_and_nothing_of_a_snapshot_without_its_species_is_no_fault(world):
+    world.put(RIIS_KEY, riis_csv(ABSENT))
+    with serve(world, only("D3K")):
+        assert world.run() == 0
+    assert [row["accepted_key"] for row in world.rows(TAXA_CSV)] == ["D3K"]
+    assert world.json(names.summary_key(MONTH, names.SNAPSHOT_JSON))["checklist_key"] == COL_XR.key
+    assert "knows none" in world.read(names.log_key(MONTH, "annotate_riis", 1, "task.log")).decode()
+
+
+def test_a_server_that_knows_only_the_snapshots_species_leaves_the_register_to_the_review(world):
+    world.put(RIIS_KEY, riis_csv(ABSENT))
+    with serve(world, only("9BX", "NT3", "52S")):
+        assert world.run() == 0
+    assert [row["riis_occurrence_id"] for row in world.rows(REVIEW_CSV)] == ["R1"]
+
+
+def test_a_server_that_knows_nothing_at_all_makes_nothing_native(world):
+    with serve(world, only()):
+        assert world.run() == 1
+    assert "knows neither" in world.marker("failure").error
+    assert not world.object_keys("summary/")
+
+
+def test_a_service_that_refuses_says_so(world, monkeypatch):
+    with serve(world) as server:
+        monkeypatch.setattr(server, "index", lambda _parameters: None)
+        assert world.run() == 1
+    assert "HTTP 404" in world.marker("failure").error
+
+
+def test_species_without_any_usable_key_say_nothing_of_the_taxonomy(world):
+    """In a small snapshot of a bad month most species have a temporary key or 0, and few a right one."""
+    faulty = [("vYOrvZV81KuK9xP9V-W", "0", f"Genus species{number}", "US") for number in range(40)]
+    world.put_snapshot(snapshot_table([*faulty, ("NT3", "NT3", "Bromus tectorum", "US")]))
+    with serve(world):
+        assert world.run() == 0
+    assert world.json(names.summary_key(MONTH, names.SNAPSHOT_JSON))["checklist_key"] == COL_XR.key
+
+
+def test_of_a_long_register_the_species_that_occur_are_looked_at(world):
+    """Forty records from all over a long register may all be of species that a small snapshot has not."""
+    absent = [(*ABSENT[0][:-1], f"A{number}") for number in range(400)]
+    world.put(RIIS_KEY, riis_csv([*absent[:201], REGISTER[1], *absent[201:]]))
+    strange = Taxonomy(COL_XR.key, "v", tuple(replace(taxon, key=f"{taxon.key}2") for taxon in only("NT3", "D3K").taxa))
+    strange = replace(
+        strange,
+        taxa=tuple(replace(taxon, parent_key=taxon.parent_key and "P2", rank=taxon.rank) for taxon in strange.taxa),
+    )
+    world.put_snapshot(snapshot_table([("35", "35", "Turdus merula", "US"), ("NT3", "NT3", "Bromus tectorum", "US")]))
+    with serve(world, strange):
+        assert world.run() == 1
+    assert "1 for one that has another key there" in world.marker("failure").error
+
+
+def test_leftover_keys_of_some_species_go_to_review_and_do_not_stop_the_month(world):
+    """A leftover of the backbone can have a COL key's form: where a species has no other, the snapshot is at fault."""
+    rows = [*ROWS[:3], *[("2498255", "2498255", row[2], "US") for row in ROWS[3:8] if row[1]]]
+    world.put_snapshot(snapshot_table([*rows, *[("D3K", "D3K", "Dreissena polymorpha", "US")] * 2]))
+    records = [*REGISTER, *[(*ABSENT[0][:-1], f"A{number}") for number in range(3)]]
+    world.put(RIIS_KEY, riis_csv(records))
+    with serve(world):
+        assert world.run() == 0
+    review = {row["riis_occurrence_id"]: row["reason"] for row in world.rows(REVIEW_CSV)}
+    assert "under the key 2498255" in review["R2"]
+    assert {row["riis_occurrence_id"] for row in world.rows(TAXA_CSV)} >= {"R1", "A0", "A1", "A2"}
+
+
+def test_a_homonym_of_another_kingdom_in_the_snapshot_is_no_contradiction(world):
+    """The snapshot has the plant; the register's record is about the animal, and holds for it."""
+    world.put_snapshot(snapshot_table([*ROWS, ("FVP", "FVP", "Ficus variegata", "US")]))
+    with serve(world):
+        assert world.run() == 0
+    assert "R6" in {row["riis_occurrence_id"] for row in world.rows(TAXA_CSV)}
+
+
+def test_answers_that_were_not_trusted_are_not_kept_for_the_next_attempt(world):
+    with serve(world, lies=Lies(wrong_keys=True)):
+        assert world.run() == 1
+    with serve(world):
+        assert world.run(attempt=2) == 0
+    assert len(world.rows(TAXA_CSV)) == 7
 
 
 def test_keys_of_another_taxonomy_fail_rather_than_make_all_native(world):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from annotation_world import BACKBONE_TAXONOMY, COL, MONTH
 
 from container import gbif
 from container.gbif import Answer, GbifClient, GbifUnavailableError, Matcher, Question, is_for
+from container.register import canonical
 from container.task import TaskContext, TaskError
 from local.gbif_server import Faults, GbifServer
 from workflow.status import BACKBONE, COL_XR
@@ -74,6 +76,49 @@ def test_an_answer_is_read():
     assert not is_for(answer, Question("Acer tataricum"))
 
 
+@pytest.mark.parametrize("name", ["usage", "accepted"])
+def test_names_are_told_from_authors_where_gbif_does_not_do_it(name):
+    """Without canonicalName every answer seemed to be for another name, and the month was refused."""
+    bare = {**SYNONYM}
+    for member in ("usage", "acceptedUsage"):
+        bare[member] = {
+            key: value for key, value in SYNONYM[member].items() if key not in ("canonicalName", "authorship")
+        }
+    found, whole = (getattr(Answer.from_json(body), name) for body in (bare, SYNONYM))
+    assert found.canonical_name == found.authorship == ""
+    assert found.author == whole.authorship
+    assert canonical(found.bare_name) == canonical(whole.canonical_name)
+    assert is_for(Answer.from_json(bare), ACER)
+
+
+def test_null_members_and_other_letter_case_are_read_as_what_they_mean():
+    body = {
+        **SYNONYM,
+        "acceptedUsage": None,
+        "additionalStatus": None,
+        "synonym": None,
+        "usage": {**SYNONYM["usage"], "key": 9, "rank": "species", "status": "Accepted", "authorship": None},
+        "diagnostics": {"matchType": "exact", "note": None},
+    }
+    answer = Answer.from_json(body)
+    assert (answer.match_type, answer.usage.key, answer.usage.rank, answer.note) == ("EXACT", "9", "SPECIES", "")
+    assert answer.accepted == answer.usage
+    assert not answer.synonym
+    nothing = {"usage": None, "acceptedUsage": None, "classification": None, "diagnostics": {"matchType": "NONE"}}
+    assert Answer.from_json(nothing).usage is None
+
+
+def test_a_synonym_is_told_by_its_status_too():
+    """Else a synonym's own key would be taken for an accepted one."""
+    body = {name: value for name, value in SYNONYM.items() if name not in ("acceptedUsage", "synonym")}
+    assert Answer.from_json(body).synonym
+
+
+def test_a_missing_rank_is_that_of_the_same_key_in_the_classification():
+    body = {**SYNONYM, "acceptedUsage": {"key": "9BY", "name": "Acer tataricum subsp. ginnala (Maxim.) Wesm."}}
+    assert Answer.from_json(body).accepted.rank == "SUBSPECIES"
+
+
 def test_no_match_has_no_usage():
     answer = Answer.from_json({"diagnostics": {"matchType": "NONE", "issues": [], "confidence": 100}, "synonym": False})
     assert (answer.match_type, answer.usage, answer.accepted) == ("NONE", None, None)
@@ -90,6 +135,8 @@ def test_no_match_has_no_usage():
         {"diagnostics": {"matchType": "SURE"}},
         {"diagnostics": {"matchType": "EXACT"}},
         {"usage": {"name": "Acer"}, "diagnostics": {"matchType": "EXACT"}},
+        {"usage": {"key": None, "name": "Acer"}, "diagnostics": {"matchType": "EXACT"}},
+        {"usage": {"key": "9BX"}, "diagnostics": {"matchType": None}},
         {"matchType": "EXACT", "usageKey": 3189846},
     ],
 )
@@ -177,6 +224,40 @@ def test_a_retry_after_of_hours_ends_the_attempt(waits):
     with GbifServer((COL,), faults=faults) as server, pytest.raises(GbifUnavailableError, match="120 minutes"):
         client_of(server, waits).ask(COL_XR, ACER)
     assert not waits
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7), (" 7 ", 7), ("1.5", 1.5), ("soon", 0), ("", 0), (None, 0), ("²", 0), ("-5", 0)],
+)
+def test_a_retry_after_of_any_form_is_no_error(header, seconds):
+    assert gbif._retry_after(header) == seconds
+
+
+def test_a_service_that_hangs_is_given_up_within_minutes(waits, monkeypatch):
+    clock = itertools.count(step=8)
+    monkeypatch.setattr(gbif.time, "monotonic", lambda: next(clock))
+    with GbifServer((COL,), faults=Faults(hang=1, hang_seconds=1)) as server:
+        with pytest.raises(GbifUnavailableError, match="no answer in time"):
+            client_of(server, waits, get_timeout=0.05).ask(COL_XR, ACER)
+        assert 4 <= server.requests < 12
+
+
+def test_a_service_that_is_not_version_2_is_told_at_once(waits, monkeypatch):
+    with GbifServer((COL,)) as server:
+        monkeypatch.setattr(server, "match", lambda _index, _parameters: {"matchType": "EXACT", "usageKey": 3189846})
+        with pytest.raises(GbifUnavailableError, match="version 2"):
+            client_of(server, waits).ask(COL_XR, ACER)
+        assert server.requests == gbif.FORM_ATTEMPTS
+
+
+def test_an_index_without_readable_metadata_is_one_without_a_name(waits, monkeypatch):
+    """A page in place of the metadata, for ever, must not stop a month whose names are answered."""
+    with GbifServer((COL,)) as server:
+        Failing(server, "html", gbif.METADATA_ATTEMPTS)
+        client = client_of(server, waits)
+        assert client.index_version(COL_XR) is None
+        assert client.ask(COL_XR, ACER)["usage"]["key"] == "9BZ"
 
 
 def test_a_service_that_stays_down_is_given_up(waits):
@@ -267,6 +348,90 @@ def test_a_thousand_names_take_few_requests(context, waits):
         answers = matcher.ask([*questions, *questions])
         assert server.requests < 40
     assert len(answers) == len(questions)
+
+
+class FailingPosts:
+    """Makes every POST fail in a given way."""
+
+    def __init__(self, server, monkeypatch, fault):
+        self.posts = 0
+        answer = server.match_batch
+
+        def post(index, queries):
+            self.posts += 1
+            return fault(answer(index, queries))
+
+        monkeypatch.setattr(server, "match_batch", post)
+
+
+def _no_answer(_answers):
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        _no_answer,
+        lambda answers: {"message": "no list"},
+        lambda answers: [{**answer, "diagnostics": {}} for answer in answers],
+        lambda answers: [{"diagnostics": {"matchType": "NONE"}}] * len(answers),
+        lambda answers: [answers[0]] * len(answers),
+    ],
+    ids=["reset", "no list", "senseless", "nothing found", "one for all"],
+)
+def test_a_batch_call_that_fails_is_left_for_single_calls(context, waits, monkeypatch, capfd, fault):
+    """Whatever is wrong with POST, GET decides whether GBIF is there; other checklists need not try POST again."""
+    with GbifServer((COL, BACKBONE_TAXONOMY)) as server:
+        posts = FailingPosts(server, monkeypatch, fault)
+        client = client_of(server, waits)
+        answers = Matcher(context, client, COL_XR).ask(QUESTIONS)
+        assert 1 <= posts.posts <= gbif.BATCH_ATTEMPTS
+        before = posts.posts
+        Matcher(context, client, BACKBONE).ask(QUESTIONS)
+        assert posts.posts == before
+    assert [answer.match_type for answer in answers.values()][:4] == ["EXACT", "EXACT", "EXACT", "VARIANT"]
+    assert answers[ACER].usage.key == "9BZ"
+
+
+def test_a_batch_for_another_checklist_is_found_out_though_its_names_are_right(context, waits, monkeypatch):
+    """The names first compared are in no checklist; the first exact match tells whose keys the batch gives."""
+    nonsense = [Question(f"Nomen nudum{number}", "Nemo", "SPECIES", "Plantae") for number in range(20)]
+    with GbifServer((COL, BACKBONE_TAXONOMY)) as server:
+        answer = server.match_batch
+        monkeypatch.setattr(
+            server, "match_batch", lambda _index, queries: answer(server.indexes[BACKBONE.key], queries)
+        )
+        answers = Matcher(context, client_of(server, waits), COL_XR).ask([*nonsense, *QUESTIONS])
+    assert answers[ACER].usage.key == "9BZ"
+
+
+def test_a_name_that_gets_no_sensible_answer_does_not_stop_the_others(context, waits, monkeypatch):
+    with GbifServer((COL,), batch=False) as server:
+        match = server.match
+
+        def senseless(index, parameters):
+            body = match(index, parameters)
+            return {"usage": body["usage"]} if parameters["scientificName"] == "Bromus tectorum" else body
+
+        monkeypatch.setattr(server, "match", senseless)
+        matcher = Matcher(context, client_of(server, waits), COL_XR)
+        answers = matcher.ask(QUESTIONS)
+    refused = answers.pop(QUESTIONS[2])
+    assert refused.match_type == "REFUSED"
+    assert "none of GBIF's" in refused.note
+    assert answers[ACER].usage.key == "9BZ"
+    assert "REFUSED" not in {answer.match_type for answer in answers.values()}
+
+
+def test_an_answer_for_another_name_is_not_kept_for_the_next_attempt(context, waits, monkeypatch):
+    with GbifServer((COL,), batch=False) as server:
+        honest = server.match
+        monkeypatch.setattr(
+            server, "match", lambda index, _parameters: honest(index, {"scientificName": "Acer tataricum"})
+        )
+        assert not is_for(Matcher(context, client_of(server, waits), COL_XR).ask([ACER])[ACER], ACER)
+        monkeypatch.setattr(server, "match", honest)
+        assert is_for(Matcher(context, client_of(server, waits), COL_XR).ask([ACER])[ACER], ACER)
 
 
 def test_a_batch_that_hangs_gives_way_to_single_calls(context, waits):
