@@ -115,6 +115,21 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", help="Run a month again that is done.", rich_help_panel=RESULT)
     ] = False,
+    docker: Annotated[
+        bool,
+        typer.Option(
+            "--docker", help="Run s1 and s8 in the task image, built from this checkout.", rich_help_panel=INPUT
+        ),
+    ] = False,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --docker: a task image that Docker has already.",
+            show_default="built from this checkout",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show errors and the last line only.", rich_help_panel=RESULT)
     ] = False,
@@ -156,6 +171,8 @@ def run(
         gbif=gbif,
         previous=previous,
         force=force,
+        docker=docker or image is not None,
+        image=image,
     )
     # Whoever ends the process gently (make, a service manager) gets the same orderly end as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -51,6 +51,7 @@ class RunOptions:
     ``.shp``. gbif: root of GBIF's API. previous: an earlier run's ``out``. None: the sample, or see ``gather``.
     force: run a finished month again. deliver_twice: every event comes twice, for tests.
     alone: do not make a sample's month before.
+    docker: run the tasks in the task image, in ``image`` or in this checkout's.
     """
 
     month: Month
@@ -64,6 +65,8 @@ class RunOptions:
     force: bool = False
     deliver_twice: bool = False
     alone: bool = False
+    docker: bool = False
+    image: str | None = None
 
     def check(self) -> None:
         """Raises OptionError that names the option. What is in the files, the month's steps find out."""

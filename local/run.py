@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.inputs import READ_BY, Inputs, OptionError, RunOptions, gather, input_keys, lay_out_snapshot
 from local.state import BusyError, State
+from local.task_image import task_image
 from local.updates import (
     Activity,
     MonthStarted,
@@ -198,6 +199,10 @@ class _Run:
                 temporary,
             )
 
+        image = None
+        if self.options.docker:
+            self.tell(Activity("Building the task image"))
+            image = task_image(self.options.image)
         self.tell(Activity("Starting the local cloud"))
         with GbifServer(inputs.taxonomies) as gbif:
             cloud = Cloud(
@@ -211,6 +216,7 @@ class _Run:
                     **{f"bison:{setting}": key for setting, key in keys.items()},
                 },
                 deliver_twice=self.options.deliver_twice,
+                task_image=image,
             )
             with cloud:
                 self.bucket = cloud.program.outputs["bucket"]
