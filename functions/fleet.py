@@ -81,10 +81,10 @@ class Next(Enum):
 
 
 def capacities(tries: int, launcher: LauncherSettings) -> tuple[Capacity, ...]:
-    """What to ask for, in order. tries: 1 for a first attempt; a later one costs no second interruption."""
-    if tries > 1:
-        return (Capacity.ON_DEMAND,)
-    return (Capacity.SPOT, Capacity.ON_DEMAND) if launcher.on_demand_fallback else (Capacity.SPOT,)
+    """What to ask for, in order. tries: 1 for a first attempt; a later one is not to be interrupted again."""
+    if not launcher.on_demand_fallback:
+        return (Capacity.SPOT,)
+    return (Capacity.SPOT, Capacity.ON_DEMAND) if tries == 1 else (Capacity.ON_DEMAND,)
 
 
 def after_errors(errors: Iterable[FleetError], tries: int, last_capacity: bool) -> Next:

@@ -100,7 +100,8 @@ STEPS: tuple[Step, ...] = (
 )
 
 MAX_ATTEMPTS = 3
-"""Attempts of a task that was interrupted or whose machine vanished. The second and third run on demand."""
+"""Attempts of a task that was interrupted or whose machine vanished. The second and third run on demand,
+unless the stack's ``onDemandFallback`` is off."""
 
 _BY_NAME = {step.name: step for step in STEPS}
 

@@ -113,7 +113,8 @@ def test_botocore_takes_the_request() -> None:
         (1, True, ("spot", "on-demand")),
         (1, False, ("spot",)),
         (2, True, ("on-demand",)),
-        (3, False, ("on-demand",)),
+        # Whoever switched on-demand machines off gets none, however often Spot takes one back.
+        (3, False, ("spot",)),
     ],
 )
 def test_what_is_asked_for(tries: int, fallback: bool, wanted: tuple[str, ...]) -> None:

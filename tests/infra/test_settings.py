@@ -30,6 +30,14 @@ def test_pulumi_yaml_declares_every_setting_and_no_other() -> None:
     assert declared == {config_key(field.name) for field in fields(Settings) if field.name not in PROVIDERS_OWN}
 
 
+def test_pulumi_runs_the_environment_that_setup_makes_and_does_not_change_it() -> None:
+    """Toolchain uv needs uv on the PATH, and brings the environment to versions that no lock names before each run."""
+    assert PROJECT["runtime"] == {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}}
+    assert ".venv/.ready:" in (PROJECT_FOLDER / "Makefile").read_text()
+    # Pulumi's pip would install this one, where there is one.
+    assert not (PROJECT_FOLDER / "requirements.txt").exists()
+
+
 @pytest.mark.parametrize("key", [key for key in PROJECT["config"] if ":" not in key])
 def test_every_key_has_a_type_that_pulumi_knows_a_description_and_a_default(key: str) -> None:
     declared = PROJECT["config"][key]
