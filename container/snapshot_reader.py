@@ -162,7 +162,7 @@ def _type_name(arrow_type: pa.DataType) -> str:
         return _type_name(arrow_type.value_type)
     if pa.types.is_null(arrow_type):
         return "int32"
-    return "string" if pa.types.is_large_string(arrow_type) else str(arrow_type)
+    return "string" if arrow_type in (pa.large_string(), pa.string_view()) else str(arrow_type)
 
 
 def _describe(columns: list[tuple[str, str]], source: str) -> tuple[Column, ...]:

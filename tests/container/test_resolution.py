@@ -107,6 +107,32 @@ def test_another_kingdom_is_another_taxon_unless_the_authors_agree(kingdom, auth
     assert judge(question, OF_SPECIES, COL_XR, kingdom).taken is taken
 
 
+@pytest.mark.parametrize(
+    ("kingdom", "author", "taken"),
+    [("Chromista", "", True), ("Chromista", "Smith", False), ("Animalia", "", False), ("Animalia", "Linnaeus", True)],
+)
+def test_without_an_author_only_animals_and_others_are_held_apart(kingdom, author, taken):
+    """Algae, fungi and protists change their kingdom from checklist to checklist, and stay what they are."""
+    asked = Question("Acer tataricum", author, "SPECIES")
+    assert judge(asked, OF_SPECIES, COL_XR, kingdom).taken is taken
+
+
+def test_an_author_within_the_name_counts_as_one():
+    """Else a good match under a wrong kingdom goes to review where GBIF leaves the authorship out."""
+    bare = replace(SPECIES, canonical_name="", authorship="")
+    answer = Answer("EXACT", bare, bare, classification=IN_SPECIES)
+    found = judge(Question("Acer tataricum", "Linnaeus"), answer, COL_XR, "Animalia")
+    assert found.taken
+    assert found.species == "Acer tataricum"
+    assert not judge(Question("Acer tataricum", "Smith"), answer, COL_XR, "Animalia").taken
+
+
+def test_a_taxon_without_a_rank_is_not_taken_for_a_species():
+    unranked = replace(SPECIES, rank="")
+    found = judge(ASKED_SPECIES, Answer("EXACT", unranked, unranked, classification=(KINGDOM,)), COL_XR)
+    assert "rank" in found.reason
+
+
 def test_a_kingdom_that_the_register_does_not_know_is_no_other():
     virus = replace(KINGDOM, name="Orthornavirae")
     answer = replace(OF_SPECIES, classification=(virus, GENUS, SPECIES))

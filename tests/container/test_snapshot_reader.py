@@ -63,7 +63,11 @@ def test_columns_come_in_file_order_with_their_redshift_types(world):
 def test_types_are_those_that_spectrum_sees_not_those_that_arrow_remembers(world):
     """Arrow stores its own schema in the footer; a dictionary or a large string is a plain string to Spectrum."""
     table = snapshot_table()
-    for name, kind in (("license", pa.dictionary(pa.int32(), pa.string())), ("species", pa.large_string())):
+    for name, kind in (
+        ("license", pa.dictionary(pa.int32(), pa.string())),
+        ("species", pa.large_string()),
+        ("countrycode", pa.string_view()),
+    ):
         position = table.column_names.index(name)
         table = table.set_column(position, name, table[name].cast(pa.string()).cast(kind))
     nothing = pa.nulls(table.num_rows)
