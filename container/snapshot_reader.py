@@ -252,6 +252,12 @@ class SnapshotKeys:
         pairs = sorted(zip(rows["taxonkey"].to_pylist(), rows["specieskey"].to_pylist(), strict=True), key=str)
         return {taxon_key: species_key for taxon_key, species_key in pairs if checklist.is_usable(taxon_key)}
 
+    def taxon_keys_without_species(self, checklist: Checklist) -> set[str]:
+        """The usable ``taxonkey`` values of rows that name a species and have no usable ``specieskey``."""
+        usable = pc.match_substring_regex(self._table["specieskey"], f"^({checklist.usable})$").fill_null(False)
+        rows = self._table.filter(pc.and_(pc.is_valid(self._table["species"]), pc.invert(usable)))
+        return {key for key in pc.unique(rows["taxonkey"]).to_pylist() if checklist.is_usable(key)}
+
 
 def count_keys(
     s3: S3Client,

@@ -210,14 +210,16 @@ def _check_doubted(resolutions: Collection[Resolution], what: str, matcher: Matc
 def _resolve_taxon_keys(
     context: TaskContext, matcher: Matcher, keys: SnapshotKeys, taxa: Sequence[tuple[Record, Resolution]]
 ) -> dict[str, str]:
-    """The accepted key of each occurrence key under the species of records that may not cover their whole species.
+    """The accepted key of each occurrence key that has to speak for itself.
 
-    An occurrence's key may be that of a synonym, of the very taxon that the record is about.
+    It may be a synonym's, of the very taxon that a record is about. That matters under the species of records that may
+    not cover their whole species, and for rows without a usable specieskey.
     """
     species_keys = {found.species_key for record, found in taxa if found.species_key and not _is_species(record, found)}
     under = keys.taxon_keys_under(species_keys, matcher.checklist)
     accepted = {taxon_key: taxon_key for taxon_key, species_key in under.items() if taxon_key == species_key}
-    questions = {taxon_key: Question(usage_key=taxon_key) for taxon_key in under if taxon_key not in accepted}
+    unresolved = (under.keys() | keys.taxon_keys_without_species(matcher.checklist)) - accepted.keys()
+    questions = {taxon_key: Question(usage_key=taxon_key) for taxon_key in sorted(unresolved)}
     answers = matcher.ask(questions.values(), partial(context.progress, "Resolving the snapshot's taxon keys"))
     judged = []
     for taxon_key, question in questions.items():
@@ -230,7 +232,7 @@ def _resolve_taxon_keys(
                 accepted[taxon_key] = answer.accepted.key
         judged.append(found)
     _check_doubted(judged, "the snapshot's taxon keys", matcher)
-    if unknown := len(under) - len(accepted):
+    if unknown := len(unresolved - accepted.keys()):
         context.log.warning("%d taxon keys of the snapshot stand for no species in GBIF's matching.", unknown)
     return accepted
 
@@ -314,8 +316,8 @@ def _write_review(context: TaskContext, register: Register, resolutions: Mapping
     rows.sort()
     key = names.output_key(context.month, "riis_review.csv")
     context.add_output(_write_csv(context, key, REVIEW_COLUMNS, rows), key)
-    columns = zip(*rows, strict=True) if rows else [[] for _ in REVIEW_COLUMNS]
-    table = pa.table([pa.array(column, pa.string()) for column in columns], names=list(REVIEW_COLUMNS))
+    cells = [{name: cell or None for name, cell in zip(REVIEW_COLUMNS, row, strict=True)} for row in rows]
+    table = pa.Table.from_pylist(cells, pa.schema([(name, pa.string()) for name in REVIEW_COLUMNS]))
     path = context.workdir / "riis_review.parquet"
     pq.write_table(table, path)
     context.add_output(path, names.output_key(context.month, "riis_review.parquet"))

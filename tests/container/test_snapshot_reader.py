@@ -140,6 +140,20 @@ def test_faulty_keys_are_shares_of_rows(world):
     assert keys.faulty_share("taxonkey", BACKBONE) == 1
 
 
+def test_keys_that_must_speak_for_themselves_are_those_without_a_species_key(world):
+    """A synonym's record would pass as native if nobody asked what its key stands for."""
+    rows = [
+        ("4CX", None, "Acer ginnala", "US"),
+        ("52S", "vYOrvZV81KuK9xP9V-W", "Bromus tectorum", "US"),
+        ("9BZ", "9BX", "Acer tataricum", "US"),
+        ("35", None, None, "US"),  # above species rank
+        ("0", None, "Bromus tectorum", "US"),
+        ("4CY", None, "Acer ginnala", "CA"),
+    ]
+    world.put_snapshot(snapshot_table(rows))
+    assert keys_of(world).taxon_keys_without_species(COL_XR) == {"4CX", "52S"}
+
+
 @pytest.mark.parametrize("key_type", [pa.int32(), pa.int64(), pa.string()])
 def test_integer_keys_are_strings_like_the_others(world, key_type):
     world.put_snapshot(snapshot_table([("3189845", "3189843", "Acer tataricum", "US")], key_type))
