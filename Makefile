@@ -5,11 +5,12 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
-.PHONY: help run test setup lint types lock clean
+.PHONY: help run test test-docker setup lint types lock clean
 
 help:
 	@echo "make run    a whole month on this machine: sample data in, report out"
 	@echo "make test   the unit tests and the whole-month tests"
+	@echo "make test-docker  the task image and the Spot machine on a Docker engine of its own (Linux, as root)"
 	@echo "make lint   ruff, as CI runs it;  make types: mypy in strict mode"
 	@echo "make lock   pin the newest allowed version of every dependency"
 	@echo "make clean  remove what these made, results included"
@@ -18,7 +19,10 @@ run: setup
 	@$(BIN)/bison local run
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/docker
+
+test-docker: setup
+	$(BIN)/python -m pytest tests/docker -W ignore::DeprecationWarning
 
 setup: .venv/.ready
 

@@ -84,6 +84,8 @@ finish() {
     docker logs bison-task # what the task said, also where CloudWatch did not get it
     s3 "$log" --fail --upload-file "$LOG" || say "The log could not be uploaded."
     if [ "$interrupted" = false ] && ! has_marker success && ! has_marker failure; then
+      # What a full disk breaks seldom says so, and then the log cannot.
+      [ "$(df --output=avail "$FOLDER" | tail -n 1)" -gt 0 ] || reason="The machine's disk is full. $reason"
       s3 "run/$BISON_MONTH/$BISON_STEP/failure.json" --fail --request PUT --header 'content-type: application/json' \
         --data-binary "$(failure_marker "$reason (see $log)")"
     fi
