@@ -215,9 +215,12 @@ class World:
         return Marker.from_json(self.read(names.run_key(MONTH, step, outcome)))
 
 
+_REGISTER_BYTES, _SNAPSHOT_BYTES = riis_csv(), parquet_bytes(snapshot_table())
+
+
 def new_world(s3) -> World:
     """Register and snapshot in the two buckets, which are there and empty."""
     world = World(s3)
-    world.put(RIIS_KEY, riis_csv())
-    world.put_snapshot(snapshot_table())
+    world.put(RIIS_KEY, _REGISTER_BYTES)
+    world.put(f"{names.snapshot_parquet_prefix(MONTH)}000000", _SNAPSHOT_BYTES, GBIF_BUCKET)
     return world

@@ -29,7 +29,8 @@ from annotation_world import (
     snapshot_table,
 )
 
-from container import gbif
+from container import entrypoint, gbif
+from container.tasks import annotate_riis
 from local.gbif_server import Faults, GbifServer, Lies, Taxonomy
 from workflow import names
 from workflow.snapshot import Snapshot
@@ -42,7 +43,10 @@ ANNOTATED_CSV = names.annotated_riis_key(RIIS_KEY, MONTH)
 
 
 @pytest.fixture(autouse=True)
-def _no_long_waits(monkeypatch):
+def _quick(monkeypatch, aws):
+    """Waits of milliseconds, one client for all runs, and a look back no further than these tests' manifests."""
+    monkeypatch.setattr(entrypoint.boto3, "client", lambda _service, **_options: aws)
+    monkeypatch.setattr(annotate_riis, "MONTHS_LOOKED_BACK", 4)
     monkeypatch.setattr(gbif, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(gbif, "LONGEST_WAIT", 0.004)
 
