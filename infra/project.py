@@ -6,6 +6,7 @@ Pulumi's mocks don't do this: the tests and the local run call ``pulumi.runtime.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def stack_config(stack: str) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 
+@lru_cache
 def _read(name: str) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((PROJECT_FOLDER / name).read_text(encoding="utf-8"))
     return content

@@ -7,6 +7,7 @@ import re
 import types
 import typing
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -23,6 +24,10 @@ LOG_RETENTION_DAYS = (
 
 MIN_INSTANCE_TYPES = 4
 """Fewer types leave Spot too few places to find capacity in."""
+
+
+# It looks through a folder of 600 files.
+_timezones = lru_cache(available_timezones)
 
 
 class SettingsError(pulumi.RunError):
@@ -208,7 +213,7 @@ def _problems(settings: Settings) -> typing.Iterator[tuple[str, str]]:
         if not re.fullmatch("subnet-[0-9a-f]+", subnet):
             yield "subnetIds", f"has {subnet!r} in it: subnets are called subnet-0123abcd…"
     # A machine without a time zone database cannot tell; AWS will.
-    if (timezones := available_timezones()) and settings.schedule_timezone not in timezones:
+    if (timezones := _timezones()) and settings.schedule_timezone not in timezones:
         yield "scheduleTimezone", f"is {settings.schedule_timezone!r}: it must be an IANA name, like America/Denver."
     if settings.log_retention_days not in LOG_RETENTION_DAYS:
         yield (
