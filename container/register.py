@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import re
 import unicodedata
@@ -136,6 +137,7 @@ def parse_name(text: str, authorship: str = "") -> Name:
     return Name(" ".join(taken), authorship or " ".join(words[position:]), below_species=epithets > 1)
 
 
+@functools.lru_cache(100_000)
 def canonical(name: str) -> str:
     """What two spellings of one name share: the genus, the species' and the last epithet in plain lower case.
 
