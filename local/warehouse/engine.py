@@ -273,7 +273,8 @@ class Engine:
                 target = files / "0"
             cursor = self._connection.execute(f"COPY ({query}) TO {_literal(str(target))} ({options})")
             affected = cursor.fetchall()[0][0]
-            uploads = list(_name_parts(command, files, prefix))
+            # Redshift writes no file for no rows.
+            uploads = list(_name_parts(command, files, prefix)) if affected else []
             self._make_way(client, command, bucket, prefix, [key for _, key in uploads])
             for path, key in uploads:
                 client.upload_file(str(path), bucket, key)
@@ -340,7 +341,7 @@ _REDSHIFT_TYPE = {
 
 
 def _parquet_schema(path: Path) -> pyarrow.lib.Schema:
-    return pyarrow.parquet.read_schema(path)  # type: ignore[no-untyped-call]
+    return pyarrow.parquet.read_schema(path)
 
 
 def _check_parquet_types(path: Path, columns: list[tuple[Any, ...]], source: str) -> None:
