@@ -177,11 +177,12 @@ def test_an_interruption_leaves_the_log_and_no_marker(world, app):
         return {}
 
     app.run = run
+    before = signal.getsignal(signal.SIGTERM)
     assert world.run(APP) == 143
     assert saved == [1]
     assert not world.object_keys("run/")
     assert "Interrupted" in world.read(LOG).decode()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(
