@@ -8,11 +8,12 @@ import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from local.inputs import READ_BY, Inputs, OptionError, RunOptions, gather, input_keys, lay_out_snapshot
 from local.state import BusyError, State
-from local.task_image import task_image
+from local.task_image import PROJECT, image_digest, task_image
 from local.updates import (
     Activity,
     MonthStarted,
@@ -24,6 +25,7 @@ from local.updates import (
     Tell,
 )
 from workflow import names
+from workflow.markers import Marker
 from workflow.steps import FIRST_STEP, Kind, Step, get_step, month_steps
 
 if TYPE_CHECKING:
@@ -173,6 +175,7 @@ class _Run:
 
     def _run(self, inputs: Inputs) -> None:
         # Only now, because they take seconds to import.
+        from infra.code import TASK_PACKAGES, code_hash
         from infra.project import stack_config
         from local.cloud.cloud import Cloud, DeliveryError
         from local.cloud.functions import FunctionFailedError
@@ -203,6 +206,7 @@ class _Run:
         if self.options.docker:
             self.tell(Activity("Building the task image"))
             image = task_image(self.options.image)
+        code = image_digest(image) if image else f"sha256:{code_hash(PROJECT, TASK_PACKAGES)}"
         self.tell(Activity("Starting the local cloud"))
         with GbifServer(inputs.taxonomies) as gbif:
             cloud = Cloud(
@@ -213,6 +217,7 @@ class _Run:
                 config={
                     **config,
                     "bison:gbifApi": inputs.gbif_api or gbif.url,
+                    "bison:taskImage": f"bison-local@{code}",
                     **{f"bison:{setting}": key for setting, key in keys.items()},
                 },
                 deliver_twice=self.options.deliver_twice,
@@ -278,11 +283,21 @@ class _Run:
                 # Two looks: a snapshot counts as whole when the second one sees what the first one saw.
                 cloud.fire(schedule, next(times))
         elif start != first:
+            self._end_broken_off(cloud, first)
             cloud.invoke(function, {"month": str(self.month), "force": True})
         elif self.state.outdated(self.month, start) or attempt == 0:
             cloud.invoke(function, {"month": str(self.month)})
         else:
             cloud.invoke(function, {"month": str(self.month), "attempt": attempt + 1})
+
+    def _end_broken_off(self, cloud: Cloud, step: str) -> None:
+        """Say that the step of a run that was broken off has ended: while it has not, no earlier one may start over."""
+        attempt, _ = self.state.attempt(self.month, step)
+        if attempt and self.state.marker(self.month, step) is None:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            marker = Marker(self.month.name, step, attempt, now, now, error="The run was broken off.")
+            with cloud.without_events():
+                cloud.client("s3").put_object(Bucket=self.bucket, Key=marker.key, Body=marker.to_json().encode())
 
     # ------------------------------------------------------------------------ after
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
-import subprocess
-import sys
+import pickle
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,22 +71,29 @@ def shared(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def two_months(shared) -> tuple[SampleMonth, SampleMonth]:
     """September and October 2026, run once for all test processes, in this order."""
-    months = []
-    previous = None
-    for month in (MONTH.previous, MONTH):
-        folder = shared / month.name
-        with (shared / f"{month.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            # Building it again, in another process, changes nothing: a month is always the same.
-            sample = build_sample(folder / "input", month, ROWS)
-            out = folder / "out"
-            if not (folder / "ran").exists():
-                with GbifServer(sample.taxonomies) as gbif:
-                    run_month(options_of(month, sample, out, gbif.url, months[0].out if months else None))
-                (folder / "ran").write_text(gbif.url)
-        previous = expect(sample, previous)
-        months.append(SampleMonth(month, sample, out, (folder / "ran").read_text(), previous))
-    return months[0], months[1]
+    before = _run_once(shared, MONTH.previous, None)
+    return before, _run_once(shared, MONTH, before)
+
+
+def _run_once(shared: Path, month: Month, before: SampleMonth | None) -> SampleMonth:
+    folder = shared / month.name
+    with _only_one(folder):
+        done = folder / "done.pickle"
+        if not done.exists():
+            sample, out = build_sample(folder / "input", month, ROWS), folder / "out"
+            with GbifServer(sample.taxonomies) as gbif:
+                run_month(options_of(month, sample, out, gbif.url, before and before.out))
+            expected = expect(sample, before and before.expected)
+            done.write_bytes(pickle.dumps(SampleMonth(month, sample, out, gbif.url, expected)))
+        return pickle.loads(done.read_bytes())
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Keep the other test processes out."""
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -102,19 +109,14 @@ def second(two_months) -> SampleMonth:
 @pytest.fixture(scope="session")
 def small(shared) -> Sample:
     """The input of a month that is only there to be spoilt."""
-    with (shared / "small.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return build_sample(shared / "small", MONTH, 1_500)
+    with _only_one(shared / "small"):
+        done = shared / "small.pickle"
+        if not done.exists():
+            done.write_bytes(pickle.dumps(build_sample(shared / "small", MONTH, 1_500)))
+        return pickle.loads(done.read_bytes())
 
 
 @pytest.fixture
 def gbif(small) -> Iterator[GbifServer]:
     with GbifServer(small.taxonomies) as server:
         yield server
-
-
-def bison(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the real command, as a person would whose terminal is a file."""
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *map(str, arguments)], capture_output=True, text=True, timeout=120
-    )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
 import shapefile
-from conftest import MONTH, bison
+from conftest import MONTH
+from typer.testing import CliRunner
+
+from cli.main import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,9 +111,9 @@ def test_bad_input_stops_the_run_at_its_step(
         "--out": tmp_path / "out",
     }
     arguments |= spoil(small, tmp_path)
-    ended = bison("local", "run", *(part for pair in arguments.items() for part in pair))
-    said = ended.stdout + ended.stderr
-    assert ended.returncode == 1, said
+    ended = CliRunner().invoke(app, ["local", "run", *(str(part) for pair in arguments.items() for part in pair)])
+    said = ended.output
+    assert ended.exit_code == 1, said
     assert step in said
     flat = " ".join(said.split())
     for word in words:
@@ -117,3 +122,14 @@ def test_bad_input_stops_the_run_at_its_step(
     markers = tmp_path / "out" / ".bison" / "bucket" / "run" / MONTH.name / step
     assert not (markers / "success.json").exists()
     assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_the_commands_exit_code_is_the_processs(small: Sample, tmp_path):
+    """The one thing that the tests above cannot see, as they call the command's code."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli.main", "local", "run", "--riis", tmp_path / "missing.csv", "--out", tmp_path],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode != 0
+    assert "missing.csv" in ended.stdout + ended.stderr
