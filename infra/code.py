@@ -1,4 +1,4 @@
-"""The functions' code: one small zip of this checkout's ``functions`` and ``workflow``, the same bytes every time."""
+"""The code that a step ran: the functions' small zip, the same bytes every time; and what tells two versions apart."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ import pulumi
 if TYPE_CHECKING:
     from pathlib import Path
 
-PACKAGES = ("functions", "workflow")
+FUNCTION_PACKAGES = ("functions", "workflow")
+TASK_PACKAGES = ("container", "workflow")
 SUFFIXES = (".py", ".sql")
 
 
-def code_files(folder: Path) -> dict[str, Path]:
-    """The files of the zip by their path in it, sorted; nothing but code, so that no cache changes it."""
+def code_files(folder: Path, packages: tuple[str, ...] = FUNCTION_PACKAGES) -> dict[str, Path]:
+    """These packages' files (the zip's) by their path in it, sorted; nothing but code, so that no cache changes it."""
     return {
         path.relative_to(folder).as_posix(): path
-        for package in PACKAGES
+        for package in packages
         for path in sorted((folder / package).rglob("*"))
         if path.suffix in SUFFIXES
     }
 
 
-def code_hash(folder: Path) -> str:
-    """SHA-256 of the zip's paths and contents: the markers' ``code``."""
+def code_hash(folder: Path, packages: tuple[str, ...] = FUNCTION_PACKAGES) -> str:
+    """SHA-256 of the files' paths and contents: the markers' ``code``."""
     digest = hashlib.sha256()
-    for name, path in code_files(folder).items():
+    for name, path in code_files(folder, packages).items():
         content = path.read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

@@ -17,9 +17,7 @@ def task_image(named: str | None) -> str:
     Raises OptionError if there is no Docker engine, no such image, or the image can't be built.
     """
     if named is not None:
-        _docker(
-            "image", "inspect", named, problem=f"--image {named}: Docker has no such image; pull or build it first."
-        )
+        image_digest(named)
         return named
     dockerfile = str(PROJECT / "container" / "Dockerfile")
     _docker(
@@ -29,7 +27,13 @@ def task_image(named: str | None) -> str:
     return NAME
 
 
-def _docker(*arguments: str, problem: str) -> None:
+def image_digest(image: str) -> str:
+    """The image's ``sha256:…``, as Docker knows it. Raises OptionError if there is no such image."""
+    inspect = ("image", "inspect", "--format", "{{.Id}}", image)
+    return _docker(*inspect, problem=f"--image {image}: Docker has no such image; pull or build it first.").strip()
+
+
+def _docker(*arguments: str, problem: str) -> str:
     try:
         done = subprocess.run(["docker", *arguments], capture_output=True, text=True, errors="replace")
     except FileNotFoundError as error:
@@ -37,3 +41,4 @@ def _docker(*arguments: str, problem: str) -> None:
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
         raise OptionError(f"{problem} Docker says: {last}")
+    return done.stdout
