@@ -130,7 +130,7 @@ def make_base(on: Engine) -> str:
 
 
 def debian_mirror() -> list[str]:
-    """Where this machine's apt gets Debian from; nothing where that is no mirror of Debian: debootstrap has a default."""
+    """Where this machine's apt gets Debian from, if that is a mirror of Debian; else debootstrap uses its default."""
     for line in subprocess.run(
         ["apt-get", "indextargets", "--format", "$(SITE)"], capture_output=True, text=True, check=True
     ).stdout.splitlines():
