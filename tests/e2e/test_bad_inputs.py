@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 import shapefile
-from conftest import MONTH
+from sample_months import MONTH
 from typer.testing import CliRunner
 
 from cli.main import app

@@ -11,8 +11,8 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
-from conftest import options_of
 from month_tables import COLUMNS, KEYS, differences, rows_of
+from sample_months import options_of
 
 from local.run import OtherInputsError, run_month
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import shapefile
-from conftest import MONTH, SampleMonth, expect, options_of
 from month_tables import COLUMNS, differences, rows_of
+from sample_months import MONTH, SampleMonth, expect, options_of
 
 from local.gbif_server import Faults, GbifServer, Lies
 from local.run import MonthFailedError, run_month
